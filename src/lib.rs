@@ -1,0 +1,26 @@
+//! **trainyard**: how should this neural network be prepared, trained and served in parallel on that
+//! hardware, what will it cost, and will it still learn?
+//!
+//! The simulator is a small compiler with two back ends. YAML becomes a scenario; policies turn it
+//! into plans; plans become one [`program`]; the [`runtime`] finds out *when* each operation happens
+//! and calls [`numeric`], which finds out *what* it computes; spans become [`metrics`], metrics a
+//! [`report`].
+//!
+//! The rooms, in reading order. Imports go down, and on a floor to the left (a test keeps it so).
+//!
+//! | floor | rooms |
+//! |---|---|
+//! | 8 the door | `config`, `cli` |
+//! | 7 the office | `planning`, `validation` |
+//! | 6 the gallery | `metrics`, `report` |
+//! | 5 the trades | `training`, `preparation`, `tasks`, `serving`, `cluster` |
+//! | 4 the works | `program`, `runtime`, `numeric` |
+//! | 3 physics | `compute`, `network`, `collective` |
+//! | 2 the world | `hardware`, `model`, `parallel` |
+//! | 1 clockwork | `engine`, `trace` |
+//! | 0 words | [`units`], [`ids`], [`rng`], [`registry`] |
+
+pub mod ids;
+pub mod registry;
+pub mod rng;
+pub mod units;

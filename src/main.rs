@@ -1,0 +1,3 @@
+//! The program `trainyard`: arguments in, exit code out.
+
+fn main() {}
