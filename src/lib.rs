@@ -21,6 +21,8 @@
 //! | 0 words | [`units`], [`ids`], [`rng`], [`registry`] |
 
 pub mod ids;
+pub mod network;
 pub mod registry;
 pub mod rng;
+pub mod trace;
 pub mod units;

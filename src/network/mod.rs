@@ -1,0 +1,62 @@
+//! How long flows take when they share links.
+//!
+//! A network model is a clockwork: it is told when flows start, asked when it next changes, and told
+//! to come to that moment. It knows routes, link capacities and bytes; it knows nothing of
+//! collectives, ranks or training. Which links a flow crosses is decided by
+//! [`hardware`](crate::hardware) (the topology's routes) before the flow starts.
+//!
+//! To add a fidelity, write its file and list it here; the conformance suite finds it.
+
+use std::sync::Arc;
+
+use crate::ids::{FlowId, IdVec, LinkId};
+use crate::units::{Bandwidth, Bytes, SimDuration, SimTime};
+
+/// Bytes on their way along a route.
+#[derive(Debug, Clone)]
+pub struct Flow {
+    /// The links crossed, in order. Empty when source and target are one device: such a flow takes
+    /// no time.
+    pub route: Arc<[LinkId]>,
+    /// The payload.
+    pub bytes: Bytes,
+    /// The share of a contended link this flow gets beside a flow of weight 1 (> 0).
+    pub weight: f64,
+}
+
+/// What a network model knows of a link.
+#[derive(Debug, Clone, Copy)]
+pub struct LinkState {
+    /// Bytes per second; nothing while the link is down.
+    pub bandwidth: Option<Bandwidth>,
+    /// How long the first byte takes from end to end.
+    pub latency: SimDuration,
+}
+
+/// The links of a network, by identity.
+pub type LinkTable = IdVec<LinkId, LinkState>;
+
+/// Flows sharing links: a clockwork asked when it next changes, and told to come to that moment.
+///
+/// Contract: times given never decrease and never pass [`next_change`](Self::next_change); every
+/// flow finishes exactly once, when its last byte has arrived; the rates over a link never sum to
+/// more than its bandwidth; the order in which flows that start at one moment are given does not
+/// change when they finish.
+pub trait NetworkModel {
+    /// A flow begins. Its identity is not reused before it has been reported as finished.
+    fn start(&mut self, now: SimTime, flow: Flow) -> FlowId;
+
+    /// The next moment at which something happens by itself: a flow finishes or a rate changes.
+    /// `None` when nothing is on its way (or all that is waits for a failed link).
+    fn next_change(&mut self) -> Option<SimTime>;
+
+    /// Comes to `now` and appends the flows that finish at it, in order of their identity.
+    fn advance(&mut self, now: SimTime, finished: &mut Vec<FlowId>);
+
+    /// Changes what a link can carry from `now` on; `None` takes it down. Flows across a link that
+    /// is down pause and lose no bytes.
+    fn set_bandwidth(&mut self, now: SimTime, link: LinkId, bandwidth: Option<Bandwidth>);
+
+    /// Payload bytes that each link has carried so far, for conservation checks and utilisation.
+    fn carried(&self) -> &IdVec<LinkId, f64>;
+}
