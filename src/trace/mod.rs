@@ -122,15 +122,18 @@ pub enum Stream {
     Tensor,
     /// Data-parallel collectives.
     Data,
-    /// Sends to the next and the previous pipeline stage.
-    Send,
+    /// Activations on their way to the next pipeline stage.
+    SendNext,
+    /// Gradients on their way to the previous pipeline stage.
+    SendPrevious,
     /// Copies between device and host, and input.
     Host,
 }
 
 impl Stream {
     /// Every stream, in the order lanes are shown.
-    pub const ALL: [Stream; 5] = [Stream::Compute, Stream::Tensor, Stream::Data, Stream::Send, Stream::Host];
+    pub const ALL: [Stream; 6] =
+        [Stream::Compute, Stream::Tensor, Stream::Data, Stream::SendNext, Stream::SendPrevious, Stream::Host];
 
     /// The name a reader sees.
     pub const fn name(self) -> &'static str {
@@ -138,7 +141,8 @@ impl Stream {
             Stream::Compute => "compute",
             Stream::Tensor => "tensor comm",
             Stream::Data => "data comm",
-            Stream::Send => "pipeline comm",
+            Stream::SendNext => "send next",
+            Stream::SendPrevious => "send previous",
             Stream::Host => "host",
         }
     }
