@@ -17,9 +17,10 @@
 //! | 4 the works | `program`, `runtime`, `numeric` |
 //! | 3 physics | `compute`, `network`, `collective` |
 //! | 2 the world | `hardware`, `model`, `parallel` |
-//! | 1 clockwork | `engine`, `trace` |
+//! | 1 clockwork | [`engine`], `trace` |
 //! | 0 words | [`units`], [`ids`], [`rng`], [`registry`] |
 
+pub mod engine;
 pub mod ids;
 pub mod network;
 pub mod registry;
