@@ -43,6 +43,8 @@ ids! {
     Rank "rank ";
     /// A device of a topology (a GPU, a CPU, an FPGA …), counted without the switches.
     DeviceId "device ";
+    /// A node of a topology: the devices of one machine, which share its memory and its network cards.
+    NodeId "node ";
     /// A device or a switch: a vertex of the topology graph.
     VertexId "vertex ";
     /// A directed link of a topology.

@@ -291,6 +291,10 @@ rate!(
     /// Floating-point operations per second.
     FlopRate
 );
+rate!(
+    /// Watts.
+    Power
+);
 
 /// Rounds up: nothing arrives before its last byte.
 impl Div<Bandwidth> for Bytes {
@@ -317,7 +321,8 @@ impl Div<FlopRate> for Flops {
 }
 
 /// A whole number of cycles of some clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Cycles(pub u64);
 
 /// A clock of a device, a memory or a link.
@@ -473,6 +478,9 @@ const CLOCK: Written = Written {
     example: "1830 MHz",
 };
 
+const POWER: Written =
+    Written { what: "a power", units: &[("W", 1.0), ("kW", 1e3), ("MW", 1e6)], example: "700 W" };
+
 impl Written {
     /// Reads `number unit`, with or without a space between.
     fn read(&self, text: &str) -> Result<f64, QuantityError> {
@@ -597,6 +605,13 @@ impl FromStr for FlopRate {
     }
 }
 
+impl FromStr for Power {
+    type Err = QuantityError;
+    fn from_str(text: &str) -> Result<Self, QuantityError> {
+        positive(&POWER, text).map(Power)
+    }
+}
+
 impl FromStr for Clock {
     type Err = QuantityError;
     fn from_str(text: &str) -> Result<Self, QuantityError> {
@@ -656,6 +671,12 @@ impl fmt::Display for FlopRate {
     }
 }
 
+impl fmt::Display for Power {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        POWER.write(f, self.0, &["W", "kW", "MW"])
+    }
+}
+
 impl fmt::Display for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         CLOCK.write(f, self.hertz as f64, &["Hz", "kHz", "MHz", "GHz"])
@@ -698,7 +719,7 @@ macro_rules! serde_as_written {
     )*};
 }
 
-serde_as_written!(SimDuration, Bytes, Flops, Bandwidth, FlopRate, Clock);
+serde_as_written!(SimDuration, Bytes, Flops, Bandwidth, FlopRate, Clock, Power);
 
 #[cfg(test)]
 mod tests {
