@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::hardware::device::DeviceSpec;
 use crate::hardware::link::{LinkClass, LinkSpec};
 use crate::hardware::shapes::rail::Rail;
-use crate::hardware::shapes::{Shape, ShapeFacts, at_least};
+use crate::hardware::shapes::{Shape, ShapeFacts, at_least, sane_oversubscription};
 use crate::hardware::spec::Problem;
 use crate::hardware::topology::TopologyBuilder;
 
@@ -53,13 +53,14 @@ impl Default for Nvl72 {
 
 impl Shape for Nvl72 {
     fn problems(&self) -> Vec<Problem> {
-        let counts = at_least(&[
+        let mut problems = at_least(&[
             ("racks", self.racks, 1),
             ("trays", self.trays, 1),
             ("tray_devices", self.tray_devices, 1),
             ("spines", self.spines, 1),
         ]);
-        if counts.is_empty() { self.rails().problems() } else { counts }
+        problems.extend(sane_oversubscription(self.oversubscription));
+        problems
     }
 
     fn facts(&self) -> ShapeFacts {
