@@ -31,11 +31,13 @@ impl SimTime {
     pub const MAX: SimTime = SimTime(u64::MAX);
 
     /// The moment `picos` picoseconds after the run began.
+    #[inline]
     pub const fn from_picos(picos: u64) -> Self {
         SimTime(picos)
     }
 
     /// Whole picoseconds since the run began.
+    #[inline]
     pub const fn picos(self) -> u64 {
         self.0
     }
@@ -46,6 +48,7 @@ impl SimTime {
     }
 
     /// The length from `earlier` to this moment; stops when `earlier` is later.
+    #[inline]
     pub fn since(self, earlier: SimTime) -> SimDuration {
         SimDuration(self.0.checked_sub(earlier.0).unwrap_or_else(|| panic!("{earlier} is later than {self}")))
     }
@@ -56,6 +59,7 @@ impl SimDuration {
     pub const ZERO: SimDuration = SimDuration(0);
 
     /// A length of `picos` picoseconds.
+    #[inline]
     pub const fn from_picos(picos: u64) -> Self {
         SimDuration(picos)
     }
@@ -84,6 +88,7 @@ impl SimDuration {
     }
 
     /// Whole picoseconds.
+    #[inline]
     pub const fn picos(self) -> u64 {
         self.0
     }
@@ -106,6 +111,7 @@ impl SimDuration {
 
 impl Add<SimDuration> for SimTime {
     type Output = SimTime;
+    #[inline]
     fn add(self, length: SimDuration) -> SimTime {
         SimTime(
             self.0
@@ -116,6 +122,7 @@ impl Add<SimDuration> for SimTime {
 }
 
 impl AddAssign<SimDuration> for SimTime {
+    #[inline]
     fn add_assign(&mut self, length: SimDuration) {
         *self = *self + length;
     }
@@ -123,6 +130,7 @@ impl AddAssign<SimDuration> for SimTime {
 
 impl Add for SimDuration {
     type Output = SimDuration;
+    #[inline]
     fn add(self, other: SimDuration) -> SimDuration {
         SimDuration(
             self.0.checked_add(other.0).unwrap_or_else(|| panic!("{self} + {other} is beyond 213 days")),
@@ -138,6 +146,7 @@ impl AddAssign for SimDuration {
 
 impl Sub for SimDuration {
     type Output = SimDuration;
+    #[inline]
     fn sub(self, other: SimDuration) -> SimDuration {
         SimDuration(
             self.0.checked_sub(other.0).unwrap_or_else(|| panic!("{self} - {other} is less than nothing")),
@@ -741,6 +750,43 @@ mod tests {
             let edge = clock.edge(Cycles(cycle));
             assert_eq!(clock.cycle_at_or_after(edge), Cycles(cycle));
             assert_eq!(clock.cycle_at_or_after(edge + SimDuration::from_picos(1)), Cycles(cycle + 1));
+        }
+    }
+
+    /// PHYSICS §1: at 1830 MHz a period is 546.448… ps; cut to 546 it loses 820 ppm, which is 819 672 ns
+    /// in a second: 1.83·10⁹ cycles of 546 ps are 0.99918 s.
+    #[test]
+    fn a_day_of_cycles_ends_on_the_picosecond() {
+        let clock = Clock::from_hertz(1_830_000_000);
+        let day = 86_400 * 1_830_000_000;
+        assert_eq!(clock.edge(Cycles(day)), SimTime::from_picos(86_400 * PICOS_PER_SECOND));
+        assert_eq!([0, 1, 2, 3].map(|n| clock.edge(Cycles(n)).picos()), [0, 546, 1_092, 1_639]);
+    }
+
+    /// Ready between edges 1 (546 ps) and 2 (1092 ps): starts on edge 2 and ends three edges later, at
+    /// ⌊5·10¹²/1.83·10⁹⌋ = 2732 ps. Ready on an edge: starts at once.
+    #[test]
+    fn what_becomes_ready_between_edges_starts_on_the_next() {
+        let clock = Clock::from_hertz(1_830_000_000);
+        assert_eq!(clock.after(SimTime::from_picos(547), Cycles(3)), SimTime::from_picos(2_732));
+        assert_eq!(clock.after(SimTime::from_picos(1_092), Cycles(3)), SimTime::from_picos(2_732));
+        assert_eq!(clock.after(SimTime::from_picos(1_093), Cycles(0)), SimTime::from_picos(1_639));
+    }
+
+    proptest::proptest! {
+        /// The edge before the first at or after t is before t; and `k` cycles after an edge are its
+        /// `k`-th successor, however they are split.
+        #[test]
+        fn edges_are_found_exactly(hertz in 1_u64..5_000_000_000, t in 0_u64..1 << 60, k in 0_u64..1_000_000) {
+            let (clock, t) = (Clock::from_hertz(hertz), SimTime::from_picos(t));
+            let cycle = clock.cycle_at_or_after(t);
+            proptest::prop_assert!(clock.edge(cycle) >= t);
+            proptest::prop_assert!(cycle.0 == 0 || clock.edge(Cycles(cycle.0 - 1)) < t);
+            // 2^62 ps are 53 days: slow clocks do not get through `k` cycles in simulated time.
+            if k * PICOS_PER_SECOND / hertz < 1 << 62 {
+                let halfway = clock.after(t, Cycles(k / 2));
+                proptest::prop_assert_eq!(clock.after(halfway, Cycles(k - k / 2)), clock.after(t, Cycles(k)));
+            }
         }
     }
 

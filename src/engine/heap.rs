@@ -1,24 +1,24 @@
 //! The plain twin of the event queue: a binary heap of keys.
 
-use std::cmp::Reverse;
+use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-use crate::engine::slab::Slab;
-use crate::engine::{EventClass, EventHandle, assert_not_past};
+use rustc_hash::FxHashSet;
+
+use crate::engine::{EventClass, EventHandle, Key};
 use crate::units::SimTime;
 
 /// The same promises as [`EventQueue`](crate::engine::EventQueue), kept by comparing keys.
 ///
 /// It is what tests and benchmarks hold the faster queue against.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct HeapQueue<E> {
     now: SimTime,
-    /// Time, class, sequence number, slot.
-    heap: BinaryHeap<Reverse<(SimTime, EventClass, u64, u32)>>,
-    slab: Slab<E>,
+    heap: BinaryHeap<Entry<E>>,
+    /// Keys of the events that wait.
+    waiting: FxHashSet<Key>,
     scheduled: u64,
     processed: u64,
-    live: usize,
 }
 
 impl<E> Default for HeapQueue<E> {
@@ -33,10 +33,9 @@ impl<E> HeapQueue<E> {
         HeapQueue {
             now: SimTime::ZERO,
             heap: BinaryHeap::new(),
-            slab: Slab::new(),
+            waiting: FxHashSet::default(),
             scheduled: 0,
             processed: 0,
-            live: 0,
         }
     }
 
@@ -47,12 +46,12 @@ impl<E> HeapQueue<E> {
 
     /// How many events wait.
     pub fn len(&self) -> usize {
-        self.live
+        self.waiting.len()
     }
 
     /// Whether none waits.
     pub fn is_empty(&self) -> bool {
-        self.live == 0
+        self.waiting.is_empty()
     }
 
     /// How many events have left by [`pop`](Self::pop).
@@ -66,43 +65,65 @@ impl<E> HeapQueue<E> {
     /// When `at` is before [`now`](Self::now).
     #[track_caller]
     pub fn schedule(&mut self, at: SimTime, class: EventClass, event: E) -> EventHandle {
-        assert_not_past(at, class, self.now);
-        let (index, generation) = self.slab.insert(event);
-        self.heap.push(Reverse((at, class, self.scheduled, index)));
-        self.scheduled += 1;
-        self.live += 1;
-        EventHandle { at, index, generation }
+        let key = Key::next(&mut self.scheduled, at, class, self.now);
+        self.heap.push(Entry { at, key, event });
+        self.waiting.insert(key);
+        EventHandle { at, key }
     }
 
-    /// Takes back an event that has not left yet.
-    pub fn cancel(&mut self, handle: EventHandle) -> Option<E> {
-        let event = self.slab.cancel(handle.index, handle.generation)?;
-        self.live -= 1;
-        Some(event)
+    /// Takes back an event; whether it had not left yet.
+    pub fn cancel(&mut self, handle: EventHandle) -> bool {
+        self.waiting.remove(&handle.key)
     }
 
     /// The time of the next event.
     pub fn peek_time(&mut self) -> Option<SimTime> {
-        while let Some(&Reverse((at, _, _, index))) = self.heap.peek() {
-            if self.slab.is_live(index) {
-                return Some(at);
+        while let Some(entry) = self.heap.peek() {
+            if self.waiting.contains(&entry.key) {
+                return Some(entry.at);
             }
             self.heap.pop();
-            self.slab.release(index);
         }
         None
     }
 
     /// The next event; it is now its time.
     pub fn pop(&mut self) -> Option<(SimTime, E)> {
-        while let Some(Reverse((at, _, _, index))) = self.heap.pop() {
-            if let Some(event) = self.slab.release(index) {
-                self.now = at;
-                self.live -= 1;
+        while let Some(entry) = self.heap.pop() {
+            if self.waiting.remove(&entry.key) {
+                self.now = entry.at;
                 self.processed += 1;
-                return Some((at, event));
+                return Some((entry.at, entry.event));
             }
         }
         None
     }
 }
+
+#[derive(Debug)]
+struct Entry<E> {
+    at: SimTime,
+    key: Key,
+    event: E,
+}
+
+/// `BinaryHeap` gives the greatest first, so the earliest is the greatest.
+impl<E> Ord for Entry<E> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.at, other.key).cmp(&(self.at, self.key))
+    }
+}
+
+impl<E> PartialOrd for Entry<E> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<E> PartialEq for Entry<E> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl<E> Eq for Entry<E> {}

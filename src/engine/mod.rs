@@ -8,7 +8,7 @@
 //! hold the two against each other and `benches/events.rs` measures one beside the other.
 
 mod heap;
-mod slab;
+mod slots;
 #[cfg(test)]
 mod tests;
 mod wheel;
@@ -53,28 +53,48 @@ impl EventClass {
     ];
 }
 
-/// By which a scheduled event can be cancelled. Handles of events that have left are harmless.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// By which a scheduled event can be cancelled, once. The handle of an event that has left is harmless.
+#[derive(Debug, PartialEq, Eq)]
 pub struct EventHandle {
     at: SimTime,
-    index: u32,
-    generation: u32,
+    key: Key,
 }
 
 impl EventHandle {
-    /// When the event was to happen.
-    pub const fn at(self) -> SimTime {
+    /// When the event happens.
+    pub const fn at(&self) -> SimTime {
         self.at
     }
 }
 
-/// An event that is earlier than the present is a mistake of whoever schedules it.
-#[track_caller]
-fn assert_not_past(at: SimTime, class: EventClass, now: SimTime) {
-    assert!(
-        at >= now,
-        "a {class:?} event was scheduled at {at} ({} ps), but it is already {now} ({} ps)",
-        at.picos(),
-        now.picos()
-    );
+/// What orders the events of one moment: three bits of class above a sequence number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Key(u64);
+
+impl Key {
+    const CLASS_SHIFT: u32 = 61;
+
+    /// The key of the next event to be scheduled.
+    ///
+    /// # Panics
+    /// When `at` is before `now`: a mistake of whoever schedules the event.
+    #[inline]
+    #[track_caller]
+    fn next(scheduled: &mut u64, at: SimTime, class: EventClass, now: SimTime) -> Key {
+        assert!(
+            at >= now,
+            "a {class:?} event was scheduled at {} ps, but it is already {} ps",
+            at.picos(),
+            now.picos()
+        );
+        let key = Key((class as u64) << Self::CLASS_SHIFT | *scheduled);
+        *scheduled += 1;
+        key
+    }
+
+    /// The position of the class in [`EventClass::ALL`].
+    #[inline]
+    const fn class(self) -> usize {
+        (self.0 >> Self::CLASS_SHIFT) as usize
+    }
 }

@@ -10,14 +10,19 @@
 //! Nothing is sorted, yet ties keep their order: events of one time always wait in one slot, and
 //! slots are filled and dealt out first in, first out.
 //!
+//! Six bits were the fastest of the digits tried (one bit, which is the radix heap of the second paper,
+//! and three to six), at 100, 10⁴ and 10⁶ events alike: `benches/events.rs`.
+//!
 //! Varghese and Lauck, "Hashed and Hierarchical Timing Wheels", SOSP 1987; moving the present to the
 //! earliest time instead of the slot's first tick is the radix heap of Ahuja, Mehlhorn, Orlin and
 //! Tarjan, "Faster Algorithms for the Shortest Path Problem", JACM 37(2), 1990.
 
 use std::collections::VecDeque;
 
-use crate::engine::slab::Slab;
-use crate::engine::{EventClass, EventHandle, assert_not_past};
+use rustc_hash::FxHashSet;
+
+use crate::engine::slots::{Chunks, Entry, Slot};
+use crate::engine::{EventClass, EventHandle, Key};
 use crate::units::SimTime;
 
 /// Bits of a digit of time.
@@ -29,6 +34,8 @@ const LEVELS: usize = u64::BITS.div_ceil(DIGIT) as usize;
 
 /// Earliest first; equal times leave by class, then in order of scheduling.
 ///
+/// Events are moved about as they wait, so they should be small: an index or a few words.
+///
 /// ```
 /// use trainyard::engine::{EventClass, EventQueue};
 /// use trainyard::units::SimTime;
@@ -38,27 +45,27 @@ const LEVELS: usize = u64::BITS.div_ceil(DIGIT) as usize;
 /// queue.schedule(noon, EventClass::Start, "lunch");
 /// let phone = queue.schedule(noon, EventClass::Arrival, "call");
 /// queue.schedule(noon, EventClass::Finish, "work");
-/// queue.cancel(phone);
+/// assert!(queue.cancel(phone));
 /// assert_eq!(queue.pop(), Some((noon, "work")));
 /// assert_eq!(queue.pop(), Some((noon, "lunch")));
 /// assert_eq!(queue.pop(), None);
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct EventQueue<E> {
     now: SimTime,
-    /// Slots of the events of this moment, by class.
-    moment: [VecDeque<u32>; EventClass::ALL.len()],
+    /// The events of this moment, by class, in order of scheduling.
+    moment: [VecDeque<Entry<E>>; EventClass::ALL.len()],
     /// How many of them have not been cancelled.
     moment_live: usize,
     /// Everything later than now.
-    levels: Box<[Level; LEVELS]>,
+    levels: Box<[Level<E>; LEVELS]>,
     /// Bit `l` is set while level `l` has an occupied slot.
     occupied: u32,
-    chunks: Chunks,
-    slab: Slab<E>,
-    live: usize,
+    chunks: Chunks<E>,
     /// Cancelled events whose entries have not come up yet.
-    cancelled: usize,
+    cancelled: FxHashSet<Key>,
+    live: usize,
+    scheduled: u64,
     processed: u64,
 }
 
@@ -75,12 +82,12 @@ impl<E> EventQueue<E> {
             now: SimTime::ZERO,
             moment: Default::default(),
             moment_live: 0,
-            levels: Box::new([Level::EMPTY; LEVELS]),
+            levels: Box::new([const { Level::EMPTY }; LEVELS]),
             occupied: 0,
-            chunks: Chunks::default(),
-            slab: Slab::new(),
+            chunks: Chunks::new(),
+            cancelled: FxHashSet::default(),
             live: 0,
-            cancelled: 0,
+            scheduled: 0,
             processed: 0,
         }
     }
@@ -111,27 +118,35 @@ impl<E> EventQueue<E> {
     /// When `at` is before [`now`](Self::now).
     #[track_caller]
     pub fn schedule(&mut self, at: SimTime, class: EventClass, event: E) -> EventHandle {
-        assert_not_past(at, class, self.now);
-        let (index, generation) = self.slab.insert(event);
-        self.place(Entry { at, index, class });
+        let key = Key::next(&mut self.scheduled, at, class, self.now);
+        self.place(Entry { at, key, event });
         self.live += 1;
-        EventHandle { at, index, generation }
+        EventHandle { at, key }
     }
 
-    /// Takes back an event that has not left yet; nothing if it has.
-    pub fn cancel(&mut self, handle: EventHandle) -> Option<E> {
-        let event = self.slab.cancel(handle.index, handle.generation)?;
-        self.live -= 1;
-        self.cancelled += 1;
-        match self.position(handle.at) {
-            None => self.moment_live -= 1,
-            Some((level, slot)) => self.levels[level].slots[slot].note_cancelled(handle.at),
+    /// Takes back an event; whether it had not left yet.
+    pub fn cancel(&mut self, handle: EventHandle) -> bool {
+        let EventHandle { at, key } = handle;
+        if at < self.now {
+            return false;
         }
+        match self.position(at) {
+            None => {
+                let waiting = &self.moment[key.class()];
+                if waiting.binary_search_by_key(&key, |entry| entry.key).is_err() {
+                    return false;
+                }
+                self.moment_live -= 1;
+            }
+            Some((level, slot)) => self.levels[level].slots[slot].note_cancelled(at),
+        }
+        self.cancelled.insert(key);
+        self.live -= 1;
         // Entries of cancelled events are left to come up by themselves, unless they are the most.
-        if self.cancelled > self.live + SLOTS {
+        if self.cancelled.len() > self.live + SLOTS {
             self.sweep();
         }
-        Some(event)
+        true
     }
 
     /// The time of the next event.
@@ -147,28 +162,31 @@ impl<E> EventQueue<E> {
 
     /// The next event; it is now its time.
     pub fn pop(&mut self) -> Option<(SimTime, E)> {
-        if self.moment_live == 0 {
-            self.come_to_next_moment()?;
-        }
-        self.moment_live -= 1;
+        let entry = self.next_entry()?;
         self.live -= 1;
         self.processed += 1;
-        loop {
-            let class = self.moment.iter_mut().find(|class| !class.is_empty());
-            let index = class.and_then(VecDeque::pop_front).expect("a live event of this moment");
-            match self.slab.release(index) {
-                Some(event) => return Some((self.now, event)),
-                None => self.cancelled -= 1,
-            }
-        }
+        Some((entry.at, entry.event))
     }
 
-    /// Moves the present to the earliest event and deals out its slot; nothing if there is none.
-    fn come_to_next_moment(&mut self) -> Option<()> {
-        let (level, slot) = self.first_slot()?;
-        self.now = self.levels[level].slots[slot].earliest;
-        self.deal_out(level, slot);
-        Some(())
+    fn next_entry(&mut self) -> Option<Entry<E>> {
+        if self.moment_live == 0 {
+            let (level, slot) = self.first_slot()?;
+            self.now = self.levels[level].slots[slot].earliest;
+            // An event alone in its slot need not be dealt out.
+            if let Some(alone) = self.levels[level].slots[slot].take_only() {
+                self.vacate(level, slot);
+                return Some(alone);
+            }
+            self.deal_out(level, slot);
+        }
+        self.moment_live -= 1;
+        loop {
+            let class = self.moment.iter_mut().find(|class| !class.is_empty());
+            let entry = class.and_then(VecDeque::pop_front).expect("a live event of this moment");
+            if self.cancelled.is_empty() || !self.cancelled.remove(&entry.key) {
+                return Some(entry);
+            }
+        }
     }
 
     /// Level and slot in which an event at `at` waits; `None` for one of this moment.
@@ -183,10 +201,10 @@ impl<E> EventQueue<E> {
     }
 
     /// Puts an entry behind the others of its slot, or of its class if it is of this moment.
-    fn place(&mut self, entry: Entry) {
+    fn place(&mut self, entry: Entry<E>) {
         match self.position(entry.at) {
             None => {
-                self.moment[entry.class as usize].push_back(entry.index);
+                self.moment[entry.key.class()].push_back(entry);
                 self.moment_live += 1;
             }
             Some((level, slot)) => {
@@ -213,36 +231,23 @@ impl<E> EventQueue<E> {
 
     /// Places the entries of a slot anew, in order, and drops those that were cancelled.
     fn deal_out(&mut self, level: usize, slot: usize) {
-        let dealt = std::mem::replace(&mut self.levels[level].slots[slot], Slot::EMPTY);
+        let mut dealt = std::mem::replace(&mut self.levels[level].slots[slot], Slot::EMPTY);
+        self.vacate(level, slot);
+        while let Some(mut chunk) = dealt.take_chunk(&mut self.chunks) {
+            for entry in chunk.drain(..) {
+                if !dealt.any_cancelled || !self.cancelled.remove(&entry.key) {
+                    self.place(entry);
+                }
+            }
+            self.chunks.give_back(chunk);
+        }
+    }
+
+    fn vacate(&mut self, level: usize, slot: usize) {
         self.levels[level].occupied &= !(1 << slot);
         if self.levels[level].occupied == 0 {
             self.occupied &= !(1 << level);
         }
-        let mut chunk = dealt.first;
-        while chunk != NONE {
-            for at in 0..self.chunks.len(chunk) {
-                let entry = self.chunks.entry(chunk, at);
-                if dealt.any_cancelled && !self.slab.is_live(entry.index) {
-                    self.slab.release(entry.index);
-                    self.cancelled -= 1;
-                } else {
-                    self.place(entry);
-                }
-            }
-            chunk = self.chunks.release(chunk);
-        }
-    }
-
-    /// How many events the queue has room for without allocating.
-    #[cfg(test)]
-    pub(super) fn slots(&self) -> usize {
-        self.slab.len()
-    }
-
-    /// How many chunks of entries were ever in use at once.
-    #[cfg(test)]
-    pub(super) fn chunks(&self) -> usize {
-        self.chunks.chunks.len()
     }
 
     /// Drops every entry of a cancelled event.
@@ -258,142 +263,25 @@ impl<E> EventQueue<E> {
             }
         }
         for class in &mut self.moment {
-            class.retain(|&index| {
-                let live = self.slab.is_live(index);
-                if !live {
-                    self.slab.release(index);
-                    self.cancelled -= 1;
-                }
-                live
-            });
+            class.retain(|entry| !self.cancelled.remove(&entry.key));
         }
     }
-}
 
-/// What is moved about instead of the event.
-#[derive(Debug, Clone, Copy)]
-struct Entry {
-    at: SimTime,
-    index: u32,
-    class: EventClass,
+    /// How many chunks of entries there is memory for.
+    #[cfg(test)]
+    pub(super) fn chunks(&self) -> usize {
+        self.chunks.made()
+    }
 }
 
 /// One digit of time.
-#[derive(Debug, Clone)]
-struct Level {
+#[derive(Debug)]
+struct Level<E> {
     /// Bit `s` is set while slot `s` has entries.
     occupied: u64,
-    slots: [Slot; SLOTS],
+    slots: [Slot<E>; SLOTS],
 }
 
-impl Level {
-    const EMPTY: Level = Level { occupied: 0, slots: [const { Slot::EMPTY }; SLOTS] };
-}
-
-/// Entries that share a digit, in order of scheduling: a list of chunks.
-#[derive(Debug, Clone)]
-struct Slot {
-    first: u32,
-    last: u32,
-    /// The time of the earliest entry.
-    earliest: SimTime,
-    any_cancelled: bool,
-    /// An event of that time was cancelled, so that the earliest may be another now.
-    earliest_cancelled: bool,
-}
-
-impl Slot {
-    const EMPTY: Slot = Slot {
-        first: NONE,
-        last: NONE,
-        earliest: SimTime::MAX,
-        any_cancelled: false,
-        earliest_cancelled: false,
-    };
-
-    fn push(&mut self, entry: Entry, chunks: &mut Chunks) {
-        if self.last == NONE || chunks.is_full(self.last) {
-            let chunk = chunks.take();
-            match self.last {
-                NONE => self.first = chunk,
-                last => chunks.link(last, chunk),
-            }
-            self.last = chunk;
-        }
-        chunks.push(self.last, entry);
-        self.earliest = self.earliest.min(entry.at);
-    }
-
-    fn note_cancelled(&mut self, at: SimTime) {
-        self.any_cancelled = true;
-        self.earliest_cancelled |= at == self.earliest;
-    }
-}
-
-/// No chunk.
-const NONE: u32 = u32::MAX;
-/// Entries of a chunk: long enough to be read as a stream, short enough that 64 slots on each of a
-/// few levels cost little when each holds one entry.
-const CHUNK: usize = 31;
-
-/// The chunks of all slots; those given back are used again.
-#[derive(Debug, Clone, Default)]
-struct Chunks {
-    chunks: Vec<Chunk>,
-    free: Vec<u32>,
-}
-
-#[derive(Debug, Clone)]
-struct Chunk {
-    entries: [Entry; CHUNK],
-    len: u32,
-    next: u32,
-}
-
-impl Chunk {
-    const EMPTY: Chunk = Chunk {
-        entries: [Entry { at: SimTime::ZERO, index: 0, class: EventClass::Finish }; CHUNK],
-        len: 0,
-        next: NONE,
-    };
-}
-
-impl Chunks {
-    fn take(&mut self) -> u32 {
-        if let Some(chunk) = self.free.pop() {
-            return chunk;
-        }
-        self.chunks.push(Chunk::EMPTY);
-        u32::try_from(self.chunks.len() - 1).expect("fewer than 2^32 chunks of events")
-    }
-
-    /// Gives a chunk back and names the one behind it.
-    fn release(&mut self, chunk: u32) -> u32 {
-        self.free.push(chunk);
-        let released = &mut self.chunks[chunk as usize];
-        released.len = 0;
-        std::mem::replace(&mut released.next, NONE)
-    }
-
-    fn link(&mut self, chunk: u32, next: u32) {
-        self.chunks[chunk as usize].next = next;
-    }
-
-    fn is_full(&self, chunk: u32) -> bool {
-        self.len(chunk) == CHUNK
-    }
-
-    fn len(&self, chunk: u32) -> usize {
-        self.chunks[chunk as usize].len as usize
-    }
-
-    fn entry(&self, chunk: u32, at: usize) -> Entry {
-        self.chunks[chunk as usize].entries[at]
-    }
-
-    fn push(&mut self, chunk: u32, entry: Entry) {
-        let chunk = &mut self.chunks[chunk as usize];
-        chunk.entries[chunk.len as usize] = entry;
-        chunk.len += 1;
-    }
+impl<E> Level<E> {
+    const EMPTY: Self = Level { occupied: 0, slots: [const { Slot::EMPTY }; SLOTS] };
 }
