@@ -15,11 +15,12 @@
 //! | 6 the gallery | `metrics`, `report` |
 //! | 5 the trades | `training`, `preparation`, `tasks`, `serving`, `cluster` |
 //! | 4 the works | `program`, `runtime`, `numeric` |
-//! | 3 physics | `compute`, `network`, `collective` |
+//! | 3 physics | [`compute`], `network`, `collective` |
 //! | 2 the world | [`hardware`], `model`, `parallel` |
 //! | 1 clockwork | [`engine`], `trace` |
 //! | 0 words | [`units`], [`ids`], [`rng`], [`registry`] |
 
+pub mod compute;
 pub mod engine;
 pub mod hardware;
 pub mod ids;
