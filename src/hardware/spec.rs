@@ -5,9 +5,10 @@
 //! door can point at its line.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::hardware::device::DeviceSpec;
 use crate::hardware::link::{LinkClass, LinkSpec};
@@ -96,13 +97,34 @@ pub struct TopologySpec {
 }
 
 /// A device by name or in full.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum DeviceChoice {
     /// By the name of its file under `topologies/devices/`, or an alias.
     Named(String),
     /// Written in place.
     Inline(Box<DeviceSpec>),
+}
+
+/// By hand and not `untagged`, so that a mistake in a device written in place is named.
+impl<'de> Deserialize<'de> for DeviceChoice {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Choice;
+        impl<'de> de::Visitor<'de> for Choice {
+            type Value = DeviceChoice;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a device's name or its description")
+            }
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<DeviceChoice, E> {
+                Ok(DeviceChoice::Named(name.to_owned()))
+            }
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<DeviceChoice, A::Error> {
+                DeviceSpec::deserialize(de::value::MapAccessDeserializer::new(map))
+                    .map(|spec| DeviceChoice::Inline(Box::new(spec)))
+            }
+        }
+        from.deserialize_any(Choice)
+    }
 }
 
 /// A device in its place.

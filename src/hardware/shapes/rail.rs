@@ -30,7 +30,7 @@ pub struct Rail {
     pub node_devices: u64,
     /// Nodes that share one fast switch: 1, or the trays of a rack (18 of an NVL72).
     pub domain: u64,
-    /// Nodes of a unit: as many cards hang on a leaf switch. Fewer nodes than this are one unit.
+    /// Nodes of a unit: as many cards hang on a leaf switch. The last unit may have fewer.
     pub unit: u64,
     /// Spine switches; each is joined to every leaf.
     pub spines: u64,
@@ -73,10 +73,6 @@ impl Shape for Rail {
         problems.extend(sane_oversubscription(self.oversubscription));
         if problems.is_empty() && self.nodes % self.domain != 0 {
             let message = format!("{} nodes do not fill domains of {}", self.nodes, self.domain);
-            problems.push(Problem::at("nodes", message));
-        }
-        if problems.is_empty() && self.nodes > self.unit && self.nodes % self.unit != 0 {
-            let message = format!("{} nodes do not fill units of {}", self.nodes, self.unit);
             problems.push(Problem::at("nodes", message));
         }
         problems

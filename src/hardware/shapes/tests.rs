@@ -52,6 +52,7 @@ fn sizes_of(name: &str) -> Vec<ShapeSpec> {
             r#"{"nodes": 6, "node_devices": 2, "unit": 2, "oversubscription": 2.0, "spines": 2}"#,
             r#"{"nodes": 4, "node_devices": 1}"#,
             r#"{"nodes": 4, "node_devices": 2, "domain": 2, "unit": 2}"#,
+            r#"{"nodes": 5, "node_devices": 2, "unit": 2}"#,
             r#"{"nodes": 64, "node_devices": 4, "unit": 8}"#,
         ],
         "dragonfly" => &[
@@ -191,7 +192,7 @@ fn wrong_parameters_are_named() {
     assert_eq!(wrong(r#"{"ring": {"devices": 0}}"#), ["devices"]);
     assert_eq!(wrong(r#"{"torus": {"sizes": [4, 0]}}"#), ["sizes[1]"]);
     assert_eq!(wrong(r#"{"fat_tree": {"k": 5, "oversubscription": 0.5}}"#), ["oversubscription", "k"]);
-    assert_eq!(wrong(r#"{"rail": {"nodes": 33}}"#), ["nodes"]);
+    assert_eq!(wrong(r#"{"rail": {"nodes": 33, "domain": 2}}"#), ["nodes"]);
     assert_eq!(wrong(r#"{"dragonfly": {"groups": 10}}"#), ["groups"]);
     assert_eq!(wrong(r#"{"hgx": {"devices": 7}}"#), ["switch_devices"]);
     assert!(serde_json::from_str::<ShapeSpec>(r#"{"ring": {"size": 4}}"#).is_err());

@@ -1,0 +1,3 @@
+//! The suite: what no single file can check.
+
+mod machines;
