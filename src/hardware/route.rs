@@ -63,19 +63,39 @@ impl Router {
     }
 }
 
-/// What remains from a vertex to the target.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Remaining {
-    hops: u32,
+/// What remains from a vertex to the target along the best ways on.
+#[derive(Debug, Clone)]
+struct Onward {
+    /// The search that found it.
+    search: u32,
     picos: u64,
     width: f64,
+    /// The links that begin the best ways.
+    links: Vec<LinkId>,
 }
 
-impl Remaining {
-    const NOTHING: Remaining = Remaining { hops: 0, picos: 0, width: f64::INFINITY };
+impl Onward {
+    const NOTHING: Onward = Onward { search: 0, picos: 0, width: f64::INFINITY, links: Vec::new() };
 
-    fn is_better_than(&self, other: &Remaining) -> bool {
-        self.picos < other.picos || (self.picos == other.picos && self.width > other.width)
+    /// Starts again with nothing on the way, as the target has.
+    fn reset(&mut self, search: u32) {
+        self.search = search;
+        self.picos = 0;
+        self.width = f64::INFINITY;
+        self.links.clear();
+    }
+
+    /// Learns that `link` leads on, after which `picos` and `width` remain.
+    fn learn(&mut self, search: u32, link: LinkId, picos: u64, width: f64) {
+        let known = self.search == search;
+        let better = !known || picos < self.picos || (picos == self.picos && width > self.width);
+        if better {
+            self.reset(search);
+            (self.picos, self.width) = (picos, width);
+        }
+        if better || (picos == self.picos && width == self.width) {
+            self.links.push(link);
+        }
     }
 }
 
@@ -135,8 +155,8 @@ struct Search {
     number: u32,
     ahead: Wave,
     back: Wave,
-    /// `(search, remaining)` of the vertices on shortest routes.
-    remaining: Vec<(u32, Remaining)>,
+    /// By vertex.
+    onward: Vec<Onward>,
 }
 
 impl Search {
@@ -145,27 +165,24 @@ impl Search {
             number: 0,
             ahead: Wave::new(Direction::Outgoing, vertices),
             back: Wave::new(Direction::Incoming, vertices),
-            remaining: vec![(0, Remaining::NOTHING); vertices],
+            onward: vec![Onward::NOTHING; vertices],
         }
     }
 
-    /// Labels every vertex on a route of fewest hops with what remains from it; false when the
-    /// target cannot be reached.
+    /// Finds the best ways on from every vertex on a route of fewest hops; false when the target
+    /// cannot be reached.
     fn run(&mut self, topology: &Topology, source: VertexId, target: VertexId) -> bool {
         let (source, target) = (NodeIndex::new(source.index()), NodeIndex::new(target.index()));
-        self.begin(source, target);
-        if !self.meet(topology, source, target) {
-            return false;
-        }
-        self.label_levels(topology);
-        true
-    }
-
-    fn begin(&mut self, source: NodeIndex, target: NodeIndex) {
         self.number = self.number.checked_add(1).expect("fewer than 2^32 searches");
         self.ahead.begin(self.number, source);
         self.back.begin(self.number, target);
-        self.remaining[target.index()] = (self.number, Remaining::NOTHING);
+        self.onward[target.index()].reset(self.number);
+        if !self.meet(topology, source, target) {
+            return false;
+        }
+        self.look_back(topology);
+        self.look_ahead(topology);
+        true
     }
 
     /// Expands the smaller frontier until the waves touch. Both waves reach only vertices that a
@@ -187,58 +204,37 @@ impl Search {
         }
     }
 
-    /// From the target towards the source, level by level: the best that remains.
-    fn label_levels(&mut self, topology: &Topology) {
-        for level in 1..self.back.levels.len() {
-            for at in 0..self.back.levels[level].len() {
-                self.label(topology, self.back.levels[level][at], level as u32);
-            }
-        }
-        let (ahead, back) = (self.ahead.depth(), self.back.depth());
-        for level in (0..ahead).rev() {
-            for at in 0..self.ahead.levels[level as usize].len() {
-                let vertex = self.ahead.levels[level as usize][at];
-                self.label(topology, vertex, back + ahead - level);
+    /// From the target through the backward wave: each vertex tells those one level farther of the
+    /// way through it. Only links that the wave has walked are looked at, so a spine with thousands
+    /// of leaves costs no more than the few links it was reached by.
+    fn look_back(&mut self, topology: &Topology) {
+        for level in 0..self.back.depth() {
+            for &vertex in &self.back.levels[level as usize] {
+                for edge in topology.graph.edges_directed(vertex, Direction::Incoming) {
+                    if self.back.level_of(self.number, edge.source()) == Some(level + 1) {
+                        tell(&mut self.onward, topology, self.number, *edge.weight());
+                    }
+                }
             }
         }
     }
 
-    /// Labels `vertex` if some neighbour is `hops - 1` from the target.
-    fn label(&mut self, topology: &Topology, vertex: NodeIndex, hops: u32) {
-        let mut best: Option<Remaining> = None;
-        for (_, candidate) in self.onward(topology, vertex, hops) {
-            if best.is_none_or(|best| candidate.is_better_than(&best)) {
-                best = Some(candidate);
+    /// Through the forward wave to the source: each vertex asks those one level nearer to where the
+    /// waves met whether they know a way on.
+    fn look_ahead(&mut self, topology: &Topology) {
+        for level in (0..self.ahead.depth()).rev() {
+            for &vertex in &self.ahead.levels[level as usize] {
+                for edge in topology.graph.edges_directed(vertex, Direction::Outgoing) {
+                    let next_level = self.ahead.level_of(self.number, edge.target()) == Some(level + 1);
+                    if next_level && self.onward[edge.target().index()].search == self.number {
+                        tell(&mut self.onward, topology, self.number, *edge.weight());
+                    }
+                }
             }
-        }
-        if let Some(best) = best {
-            self.remaining[vertex.index()] = (self.number, best);
         }
     }
 
-    /// The links from `vertex` towards the target, with what would remain if they were taken.
-    fn onward<'a>(
-        &'a self,
-        topology: &'a Topology,
-        vertex: NodeIndex,
-        hops: u32,
-    ) -> impl Iterator<Item = (LinkId, Remaining)> + 'a {
-        topology.graph.edges_directed(vertex, Direction::Outgoing).filter_map(move |edge| {
-            let (search, next) = self.remaining[edge.target().index()];
-            if search != self.number || next.hops + 1 != hops {
-                return None;
-            }
-            let link = &topology.links[*edge.weight()];
-            let remaining = Remaining {
-                hops,
-                picos: next.picos + link.latency.picos(),
-                width: next.width.min(link.bandwidth.get()),
-            };
-            Some((*edge.weight(), remaining))
-        })
-    }
-
-    /// Follows the labels from source to target; says also whether there was any choice.
+    /// Follows the best ways from source to target; says also whether there was any choice.
     fn walk(
         &self,
         topology: &Topology,
@@ -246,28 +242,33 @@ impl Search {
         target: VertexId,
         seed: u64,
     ) -> (Vec<LinkId>, bool) {
-        let (mut at, target) = (NodeIndex::new(source.index()), NodeIndex::new(target.index()));
+        let mut at = source;
         let mut links = Vec::new();
         let mut choices = false;
         while at != target {
-            let best = self.remaining[at.index()].1;
-            let mut equals: Vec<LinkId> = self
-                .onward(topology, at, best.hops)
-                .filter(|(_, remaining)| *remaining == best)
-                .map(|(link, _)| link)
-                .collect();
             // A lower dimension goes first; links without one come last.
-            let rank = |link: &LinkId| topology.links[*link].dimension.map_or(u16::MAX, u16::from);
-            let lowest = equals.iter().map(rank).min().expect("a labelled vertex has a way on");
-            equals.retain(|link| rank(link) == lowest);
+            let dimension = |link: &LinkId| topology.links[*link].dimension.map_or(u16::MAX, u16::from);
+            let ways = &self.onward[at.index()].links;
+            let lowest = ways.iter().map(dimension).min().expect("a way on from a vertex that was reached");
+            let mut equals: Vec<LinkId> =
+                ways.iter().copied().filter(|link| dimension(link) == lowest).collect();
             equals.sort_unstable();
             choices |= equals.len() > 1;
             let chosen = equals[(mix(seed ^ at.index() as u64) % equals.len() as u64) as usize];
             links.push(chosen);
-            at = NodeIndex::new(topology.links[chosen].to.index());
+            at = topology.links[chosen].to;
         }
         (links, choices)
     }
+}
+
+/// Tells the vertex where `link` begins of the way on over it.
+fn tell(onward: &mut [Onward], topology: &Topology, search: u32, link: LinkId) {
+    let ends = &topology.links[link];
+    let next = &onward[ends.to.index()];
+    let picos = next.picos + ends.latency.picos();
+    let width = next.width.min(ends.bandwidth.get());
+    onward[ends.from.index()].learn(search, link, picos, width);
 }
 
 impl Topology {

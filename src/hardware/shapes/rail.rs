@@ -178,8 +178,9 @@ impl Rail {
             return links_of(devices / 2, Bandwidth::per_second(each));
         }
         let parted_evenly = self.units() % 2 == 0 || self.nodes_of_a_unit() / self.domain % 2 == 0;
-        if self.scale_up.bandwidth.get() < card || !parted_evenly || self.nodes_of_a_unit() % self.domain != 0
-        {
+        let whole_units =
+            self.nodes % self.nodes_of_a_unit() == 0 && self.nodes_of_a_unit() % self.domain == 0;
+        if self.scale_up.bandwidth.get() < card || !parted_evenly || !whole_units {
             return None;
         }
         let unit_of_cards = card * self.nodes_of_a_unit() as f64;
