@@ -24,6 +24,8 @@ pub mod precision;
 pub mod route;
 pub mod shapes;
 pub mod spec;
+#[cfg(test)]
+mod support;
 pub mod topology;
 
 pub use device::{CpuSpec, DeviceKind, DeviceSpec, GpuSpec, SystolicSpec};

@@ -286,3 +286,162 @@ fn mix(value: u64) -> u64 {
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::hardware::link::{LinkClass, LinkSpec};
+    use crate::hardware::support::device;
+    use crate::hardware::topology::TopologyError;
+    use crate::ids::NodeId;
+
+    /// Up to four devices and four switches, and links between any two of them.
+    type Drawn = (usize, usize, bool, Vec<(usize, usize, u64, u64)>);
+
+    fn drawn() -> impl Strategy<Value = Drawn> {
+        (2..5_usize, 0..5_usize, any::<bool>()).prop_flat_map(|(devices, switches, forward)| {
+            let vertex = 0..devices + switches;
+            let link = (vertex.clone(), vertex, 0..3_u64, 1..4_u64);
+            (Just(devices), Just(switches), Just(forward), prop::collection::vec(link, 1..24))
+        })
+    }
+
+    fn build((devices, switches, forward, links): &Drawn) -> Result<Topology, TopologyError> {
+        let mut builder = Topology::builder("drawn");
+        if *forward {
+            builder.devices_forward();
+        }
+        for at in 0..*devices {
+            let node = builder.add_node();
+            builder.add_device(format!("device{at}"), &device(), node);
+        }
+        (0..*switches).for_each(|at| {
+            builder.add_switch(format!("switch{at}"));
+        });
+        for &(from, to, nanos, width) in links.iter().filter(|(from, to, ..)| from != to) {
+            let link = LinkSpec::new(LinkClass::Other, width as f64, nanos);
+            builder.connect_one_way(VertexId(from as u32), VertexId(to as u32), link);
+        }
+        builder.build()
+    }
+
+    /// Hops, picoseconds and the inverse of the width: less is better.
+    type Merit = (usize, u64, f64);
+
+    fn merit(topology: &Topology, route: &[LinkId]) -> Merit {
+        let links = || route.iter().map(|link| &topology.links[*link]);
+        let width = links().map(|link| link.bandwidth.get()).fold(f64::INFINITY, f64::min);
+        (route.len(), links().map(|link| link.latency.picos()).sum(), 1.0 / width)
+    }
+
+    /// The slow twin: walk every simple path and keep the best merit.
+    fn best_by_walking(
+        topology: &Topology,
+        path: &mut Vec<LinkId>,
+        at: NodeIndex,
+        to: NodeIndex,
+    ) -> Option<Merit> {
+        if at == to {
+            return Some(merit(topology, path));
+        }
+        let begin = path.first().map(|link| topology.links[*link].from.index());
+        if begin.is_some() && !topology.forwards(at) {
+            return None;
+        }
+        let mut best: Option<Merit> = None;
+        for edge in topology.graph.edges_directed(at, Direction::Outgoing) {
+            let next = edge.target();
+            let seen = begin == Some(next.index())
+                || path.iter().any(|link| topology.links[*link].to.index() == next.index());
+            if !seen {
+                path.push(*edge.weight());
+                let found = best_by_walking(topology, path, next, to);
+                path.pop();
+                best = [best, found].into_iter().flatten().min_by(|a, b| a.partial_cmp(b).unwrap());
+            }
+        }
+        best
+    }
+
+    proptest! {
+        /// A machine is refused exactly when some pair has no path; otherwise every route is as good
+        /// as the best path there is.
+        #[test]
+        fn routes_are_as_good_as_the_best_of_all_paths(drawn in drawn()) {
+            match build(&drawn) {
+                Ok(topology) => {
+                    for from in topology.devices().ids() {
+                        for to in topology.devices().ids().filter(|to| *to != from) {
+                            let ends = [from, to].map(|id| NodeIndex::new(topology.vertex_of(id).index()));
+                            let best = best_by_walking(&topology, &mut Vec::new(), ends[0], ends[1]);
+                            for flow in 0..3 {
+                                let route = topology.route(from, to, flow);
+                                prop_assert_eq!(Some(merit(&topology, &route)), best);
+                            }
+                        }
+                    }
+                }
+                Err(TopologyError::Unreachable { from, to, .. }) => {
+                    prop_assert!(!connected(&drawn, &from, &to), "{} does reach {}", from, to);
+                }
+                Err(other) => prop_assert!(false, "{}", other),
+            }
+        }
+    }
+
+    /// Whether the drawn links lead from one device to the other, by relaxing until nothing changes.
+    fn connected((devices, switches, forward, links): &Drawn, from: &str, to: &str) -> bool {
+        let number = |name: &str| name.trim_start_matches("device").parse::<usize>().unwrap();
+        let mut reached = vec![false; devices + switches];
+        reached[number(from)] = true;
+        for _ in 0..devices + switches {
+            for &(a, b, ..) in links {
+                let leaves = a == number(from) || a >= *devices || *forward;
+                reached[b] |= reached[a] && leaves;
+            }
+        }
+        reached[number(to)]
+    }
+
+    /// Two parallel cables, one shorter: the shorter is taken; of two equally long, the wider.
+    #[test]
+    fn latency_decides_before_width() {
+        let between = |links: [(u64, f64); 2]| {
+            let mut builder = Topology::builder("pair");
+            let node = builder.add_node();
+            let ends = ["a", "b"].map(|name| builder.add_device(name, &device(), node));
+            for (nanos, width) in links {
+                builder.connect(ends[0], ends[1], LinkSpec::new(LinkClass::Other, width, nanos));
+            }
+            let topology = builder.build().unwrap();
+            topology.route(DeviceId(0), DeviceId(1), 0)[0]
+        };
+        // Links 0 and 2 lead from a to b.
+        assert_eq!(between([(2, 9.0), (1, 1.0)]), LinkId(2));
+        assert_eq!(between([(1, 9.0), (1, 1.0)]), LinkId(0));
+    }
+
+    #[test]
+    fn devices_in_the_way_are_not_passed_unless_they_forward() {
+        let chain = |forward: bool| {
+            let mut builder = Topology::builder("chain");
+            if forward {
+                builder.devices_forward();
+            }
+            let node = builder.add_node();
+            let [a, b, c] = ["a", "b", "c"].map(|name| builder.add_device(name, &device(), node));
+            let link = LinkSpec::new(LinkClass::Other, 1.0, 0);
+            builder.connect(a, b, link).connect(b, c, link);
+            builder.build()
+        };
+        assert_eq!(chain(true).unwrap().route(DeviceId(0), DeviceId(2), 0).len(), 2);
+        assert_eq!(chain(true).unwrap().node_devices(NodeId(0)).len(), 3);
+        let refused = chain(false).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "`c` is reached from `a` only through other devices, which do not forward"
+        );
+    }
+}

@@ -371,3 +371,115 @@ fn unknown_vertex(name: &str, names: &[&str]) -> Problem {
         _ => problem.help("name it under `devices` or `switches`"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hardware::support::device;
+    use crate::ids::DeviceId;
+
+    fn lookup(name: &str) -> Result<Arc<DeviceSpec>, DeviceNotFound> {
+        match name {
+            "test" => Ok(device()),
+            _ => Err(DeviceNotFound {
+                why: format!("no device `{name}`"),
+                help: Some("did you mean `test`?".into()),
+            }),
+        }
+    }
+
+    fn resolve(text: &str) -> Result<Topology, Vec<Problem>> {
+        let spec: TopologySpec = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}"));
+        spec.resolve(&lookup)
+    }
+
+    fn paths(text: &str) -> Vec<String> {
+        resolve(text).expect_err("problems").into_iter().map(|problem| problem.path).collect()
+    }
+
+    #[test]
+    fn a_shape_is_filled_with_its_device() {
+        let ring = resolve(r#"{"name": "r", "device": "test", "shape": {"ring": {"devices": 5}}}"#).unwrap();
+        assert_eq!((ring.name(), ring.devices().len()), ("r", 5));
+    }
+
+    #[test]
+    fn written_devices_and_links_make_the_graph() {
+        let pair = resolve(
+            r#"{"name": "pair", "switches": ["s"],
+                "devices": [{"name": "a", "device": "test", "node": "n"}, {"name": "b", "device": "test", "node": "n"}],
+                "links": [{"between": ["a", "s"], "bandwidth": "2 GB/s", "latency": "1 us"},
+                          {"from": "s", "to": "b", "bandwidth": "1 GB/s"},
+                          {"from": "b", "to": "a", "bandwidth": "3 GB/s"}]}"#,
+        )
+        .unwrap();
+        assert_eq!((pair.node_count(), pair.links().len()), (1, 4));
+        // a → s → b, and straight back.
+        assert_eq!(pair.route(DeviceId(0), DeviceId(1), 0).len(), 2);
+        assert_eq!(pair.route(DeviceId(1), DeviceId(0), 0).len(), 1);
+        // One to the other: 1 GB/s over the switch; back 3 GB/s. Either may be the first half.
+        assert_eq!(pair.bisection_bandwidth().unwrap().get(), 1e9);
+    }
+
+    #[test]
+    fn all_problems_of_a_file_are_found_at_once_with_their_keys() {
+        let found = resolve(
+            r#"{"name": "bad", "switches": ["s", "a"],
+                "devices": [{"name": "a", "device": "tset"}, {"name": "b", "device": "test"}, {"name": "b", "device": "test"}],
+                "links": [{"between": ["a", "switch"], "bandwidth": "2 GB/s"},
+                          {"from": "a", "bandwidth": "1 GB/s"},
+                          {"between": ["s", "s"], "bandwidth": "1 GB/s"}]}"#,
+        )
+        .unwrap_err();
+        let paths: Vec<&str> = found.iter().map(|problem| problem.path.as_str()).collect();
+        assert_eq!(
+            paths,
+            [
+                "devices[0].device",
+                "devices[2].name",
+                "switches[1]",
+                "links[0].between[1]",
+                "links[1]",
+                "links[2]"
+            ]
+        );
+        assert_eq!(found[0].help.as_deref(), Some("did you mean `test`?"));
+        assert_eq!(found[3].message, "there is no device or switch called `switch`");
+    }
+
+    #[test]
+    fn a_shape_and_parts_do_not_mix() {
+        let text = r#"{"name": "x", "shape": "ring", "switches": ["s"]}"#;
+        assert_eq!(paths(text), ["switches", "shape"]);
+        assert_eq!(paths(r#"{"name": "x", "device": "test"}"#), ["device", ""]);
+        assert_eq!(
+            paths(r#"{"name": "x", "device": "nope", "shape": {"torus": {"sizes": [0]}}}"#),
+            ["device", "shape.torus.sizes[0]"]
+        );
+    }
+
+    #[test]
+    fn an_unreachable_device_is_pointed_at() {
+        let text =
+            r#"{"name": "x", "devices": [{"name": "a", "device": "test"}, {"name": "b", "device": "test"}]}"#;
+        let problem = &resolve(text).unwrap_err()[0];
+        assert_eq!(
+            (problem.path.as_str(), problem.message.as_str()),
+            ("devices[1]", "no links lead from `a` to `b`")
+        );
+    }
+
+    #[test]
+    fn a_device_written_in_place_is_checked_and_its_mistakes_named() {
+        let inline = |clock: &str, source: &str| {
+            format!(
+                r#"{{"name": "x", "shape": "ring", "device": {{"name": "d", "kind": "npu", "source": "{source}", "clock": "{clock}",
+                    "matrix": {{"bf16": "1 TFLOP/s"}}, "memory": {{"capacity": "1 GiB", "bandwidth": "1 TB/s"}}}}}}"#
+            )
+        };
+        assert!(resolve(&inline("1 GHz", "made up")).is_ok());
+        assert_eq!(paths(&inline("1 GHz", "")), ["device.source"]);
+        let error = serde_json::from_str::<TopologySpec>(&inline("1 s", "made up")).unwrap_err();
+        assert!(error.to_string().contains("`s` is not a unit of a clock frequency"), "{error}");
+    }
+}

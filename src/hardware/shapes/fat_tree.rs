@@ -37,7 +37,7 @@ impl Default for FatTree {
 impl Shape for FatTree {
     fn problems(&self) -> Vec<Problem> {
         let mut problems: Vec<Problem> = sane_oversubscription(self.oversubscription).into_iter().collect();
-        if self.k < 2 || self.k % 2 != 0 {
+        if self.k < 2 || !self.k.is_multiple_of(2) {
             let message = format!("a switch of a fat tree has an even number of ports, not {}", self.k);
             problems.push(Problem::at("k", message));
         }

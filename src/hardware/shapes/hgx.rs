@@ -46,7 +46,7 @@ impl Shape for Hgx {
     fn problems(&self) -> Vec<Problem> {
         let mut problems =
             at_least(&[("devices", self.devices, 1), ("switch_devices", self.switch_devices, 1)]);
-        if problems.is_empty() && self.devices % self.switch_devices != 0 {
+        if problems.is_empty() && !self.devices.is_multiple_of(self.switch_devices) {
             let message = format!("{} devices do not fill switches of {}", self.devices, self.switch_devices);
             problems.push(Problem::at("switch_devices", message));
         }
@@ -87,7 +87,7 @@ impl Hgx {
     /// Half of the PCIe switches, with all that hangs on them, on each side. Parting the devices of
     /// a PCIe switch would cut as many device links as it saves uplinks, or more.
     fn bisection(&self) -> Option<Bandwidth> {
-        if self.switches() % 2 != 0 {
+        if !self.switches().is_multiple_of(2) {
             return None;
         }
         let branch = self.uplink.bandwidth.get().min(self.pcie.bandwidth.get() * self.switch_devices as f64);

@@ -71,7 +71,7 @@ impl Shape for Rail {
             ("spines", self.spines, 1),
         ]);
         problems.extend(sane_oversubscription(self.oversubscription));
-        if problems.is_empty() && self.nodes % self.domain != 0 {
+        if problems.is_empty() && !self.nodes.is_multiple_of(self.domain) {
             let message = format!("{} nodes do not fill domains of {}", self.nodes, self.domain);
             problems.push(Problem::at("nodes", message));
         }
@@ -171,15 +171,16 @@ impl Rail {
         let card = network.min(self.host.bandwidth.get());
         if self.domains() == 1 {
             // Every device of one half loses its lanes, and its way over card, leaf and spine.
-            if self.node_devices % 2 != 0 || self.nodes > 1 {
+            if !self.node_devices.is_multiple_of(2) || self.nodes > 1 {
                 return None;
             }
             let each = self.scale_up.bandwidth.get() + card.min(network / self.oversubscription);
             return links_of(devices / 2, Bandwidth::per_second(each));
         }
-        let parted_evenly = self.units() % 2 == 0 || self.nodes_of_a_unit() / self.domain % 2 == 0;
-        let whole_units =
-            self.nodes % self.nodes_of_a_unit() == 0 && self.nodes_of_a_unit() % self.domain == 0;
+        let parted_evenly =
+            self.units().is_multiple_of(2) || (self.nodes_of_a_unit() / self.domain).is_multiple_of(2);
+        let whole_units = self.nodes.is_multiple_of(self.nodes_of_a_unit())
+            && self.nodes_of_a_unit().is_multiple_of(self.domain);
         if self.scale_up.bandwidth.get() < card || !parted_evenly || !whole_units {
             return None;
         }

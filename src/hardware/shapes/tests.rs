@@ -1,14 +1,9 @@
 //! Every shape against a count and a search of the graph it makes.
 
 use super::*;
+use crate::hardware::support::device;
 use crate::ids::DeviceId;
 use crate::units::{Bandwidth, Bytes, Clock, FlopRate};
-
-fn device() -> Arc<DeviceSpec> {
-    let text = r#"{"name": "test", "kind": "gpu", "source": "made up", "clock": "1 GHz",
-        "matrix": {"bf16": "1 TFLOP/s"}, "memory": {"capacity": "1 GiB", "bandwidth": "1 TB/s"}}"#;
-    Arc::new(serde_json::from_str(text).expect("a device"))
-}
 
 fn shape(text: &str) -> ShapeSpec {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"))
