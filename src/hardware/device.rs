@@ -159,6 +159,11 @@ impl DeviceSpec {
         let fraction = |value: f64| value > 0.0 && value <= 1.0;
         wrong(!fraction(self.efficiency.compute), "efficiency.compute", "an efficiency is within (0, 1]");
         wrong(!fraction(self.efficiency.memory), "efficiency.memory", "an efficiency is within (0, 1]");
+        if let Some(price) = &self.price {
+            let paid = [price.dollars_per_hour, price.dollars];
+            let sane = |dollars: &f64| *dollars >= 0.0 && dollars.is_finite();
+            wrong(!paid.iter().flatten().all(sane), "price", "a price is not negative");
+        }
         if let Some(gpu) = &self.gpu {
             wrong(gpu.sms == 0, "gpu.sms", "a GPU has at least one SM");
             wrong(gpu.tiles.is_empty(), "gpu.tiles", "a GPU's library has at least one tile");
@@ -403,4 +408,55 @@ pub struct PriceSpec {
     pub date: String,
     /// Where that was read.
     pub source: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hardware::support::device;
+
+    /// bf16 runs in f32 where there is nothing nearer (V100); 8-bit floats run in bf16 on an A100;
+    /// f64 is never narrowed.
+    #[test]
+    fn a_missing_format_is_computed_in_the_next_wider_one() {
+        let mut spec = (*device()).clone();
+        assert_eq!(spec.peak(Precision::F8), spec.matrix_peak(Precision::Bf16));
+        assert_eq!(spec.peak(Precision::F64), None);
+        spec.matrix.clear();
+        spec.vector.insert(Precision::F32, FlopRate::per_second(15.7e12));
+        assert_eq!(spec.peak(Precision::Bf16), Some(FlopRate::per_second(15.7e12)));
+    }
+
+    #[test]
+    fn elementwise_work_prefers_the_vector_units() {
+        let mut spec = (*device()).clone();
+        assert_eq!(spec.elementwise_peak(Precision::Bf16), spec.matrix_peak(Precision::Bf16));
+        spec.vector.insert(Precision::F32, FlopRate::per_second(1e9));
+        assert_eq!(spec.elementwise_peak(Precision::Bf16), Some(FlopRate::per_second(1e9)));
+    }
+
+    #[test]
+    fn mistakes_are_named_by_their_key() {
+        let mut spec = (*device()).clone();
+        assert_eq!(spec.mistakes(), []);
+        spec.source = " ".to_owned();
+        spec.efficiency.compute = 1.5;
+        spec.matrix.clear();
+        let keys: Vec<String> = spec.mistakes().into_iter().map(|problem| problem.path).collect();
+        assert_eq!(keys, ["source", "", "efficiency.compute"]);
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let spec = device();
+        let text = serde_json::to_string(&*spec).unwrap();
+        assert_eq!(serde_json::from_str::<DeviceSpec>(&text).unwrap(), *spec);
+        let typo = text.replace("\"clock\"", "\"clok\"");
+        assert!(
+            serde_json::from_str::<DeviceSpec>(&typo)
+                .unwrap_err()
+                .to_string()
+                .contains("unknown field `clok`")
+        );
+    }
 }

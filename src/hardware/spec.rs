@@ -339,9 +339,12 @@ impl DeviceChoice {
     }
 }
 
+/// The key under which an end of a link is written, and the name written there.
+type End<'a> = (&'static str, &'a str);
+
 impl LinkEntry {
-    /// The two ends with the keys they are written under, and whether traffic goes both ways.
-    fn ends(&self) -> Result<([(&'static str, &str); 2], bool), Problem> {
+    /// The two ends, and whether traffic goes both ways.
+    fn ends(&self) -> Result<([End<'_>; 2], bool), Problem> {
         match (&self.between, &self.from, &self.to) {
             (Some([a, b]), None, None) => Ok(([("between[0]", a), ("between[1]", b)], true)),
             (None, Some(from), Some(to)) => Ok(([("from", from), ("to", to)], false)),

@@ -139,6 +139,12 @@ fn the_main_machine_has_two_nodes_of_eight() {
     assert_eq!(machine.diameter(), 6);
 }
 
+/// Google gives 1.6 TB/s for a pod of 16 × 16: the cut crosses 16 rings twice, 32 links of 50 GB/s.
+#[test]
+fn a_tpu_pod_has_its_published_bisection_bandwidth() {
+    assert_eq!(shipped("tpu_v5e_16x16").bisection_bandwidth().unwrap().get(), 1.6e12);
+}
+
 /// 98,304 GPUs are built and asked for routes without a table of all pairs: an all-pairs table would
 /// have 10^10 entries. A thousand routes across the machine are six links each.
 #[test]
