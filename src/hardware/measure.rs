@@ -266,31 +266,34 @@ impl Topology {
                 }
             }
         }
-        spread(&above).for_each(|(vertex, x)| {
+        let mut wished: Vec<(f64, NodeIndex)> =
+            above.iter().map(|(vertex, (sum, count))| (sum / count, *vertex)).collect();
+        wished.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let xs = one_step_apart(wished.iter().map(|(x, _)| *x));
+        for ((_, vertex), x) in wished.iter().zip(xs) {
             places[VertexId::from_index(vertex.index())] = Some(Position { x, y: height });
-        });
+        }
         above.into_keys().collect()
     }
 }
 
-/// The middle of what each vertex joins; vertices with the same middle stand side by side.
-fn spread(above: &BTreeMap<NodeIndex, (f64, f64)>) -> impl Iterator<Item = (NodeIndex, f64)> {
-    let mut by_middle: BTreeMap<u64, Vec<NodeIndex>> = BTreeMap::new();
-    for (&vertex, &(sum, count)) in above {
-        // Middles are not negative, so their bits are ordered as they are.
-        by_middle.entry((sum / count).to_bits()).or_default().push(vertex);
+/// The places nearest to the wished ones (ascending; least squares) that are at least one step
+/// apart: isotonic regression of wish − rank by pooling neighbours that would stand too close
+/// (Ayer et al., Ann. Math. Statist. 26, 1955).
+fn one_step_apart(wished: impl Iterator<Item = f64>) -> Vec<f64> {
+    // Pools of neighbours: sum of wish − rank, and how many.
+    let mut pools: Vec<(f64, usize)> = Vec::new();
+    for (rank, wish) in wished.enumerate() {
+        let mut pool = (wish - rank as f64, 1);
+        while let Some(last) = pools.pop_if(|last| last.0 / last.1 as f64 > pool.0 / pool.1 as f64) {
+            pool = (pool.0 + last.0, pool.1 + last.1);
+        }
+        pools.push(pool);
     }
-    by_middle.into_iter().flat_map(|(middle, vertices)| {
-        let half = (vertices.len() - 1) as f64 / 2.0;
-        vertices
-            .into_iter()
-            .enumerate()
-            .map(move |(at, vertex)| (vertex, f64::from_bits(middle) + at as f64 - half))
-            .collect::<Vec<_>>()
-    })
+    let shifts = pools.iter().flat_map(|(sum, count)| std::iter::repeat_n(sum / *count as f64, *count));
+    shifts.enumerate().map(|(rank, shift)| shift + rank as f64).collect()
 }
 
-/// The kind of what stands at a vertex, for drawing.
 impl Vertex {
     /// The device, if it is one.
     pub fn device(&self) -> Option<DeviceId> {
@@ -298,5 +301,17 @@ impl Vertex {
             Vertex::Device(device) => Some(*device),
             Vertex::Switch { .. } => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2, 2 and 2 become 1, 2 and 3; 10 is far enough away to keep its place.
+    #[test]
+    fn crowded_places_spread_around_their_middle() {
+        assert_eq!(one_step_apart([2.0, 2.0, 2.0, 10.0].into_iter()), [1.0, 2.0, 3.0, 10.0]);
+        assert_eq!(one_step_apart([0.0, 5.0].into_iter()), [0.0, 5.0]);
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::hardware::device::DeviceSpec;
 use crate::hardware::link::{LinkClass, LinkSpec};
-use crate::hardware::shapes::{Shape, ShapeFacts, at_least, product};
+use crate::hardware::shapes::{Shape, ShapeFacts, at_least, place_on_circle, product, radius_for};
 use crate::hardware::spec::Problem;
 use crate::hardware::topology::TopologyBuilder;
 use crate::ids::VertexId;
@@ -109,13 +109,19 @@ impl Dragonfly {
     fn lay_out_group(&self, group: u64, device: &Arc<DeviceSpec>, to: &mut TopologyBuilder) -> Vec<VertexId> {
         let routers: Vec<VertexId> =
             (0..self.routers).map(|router| to.add_switch(format!("group{group}/router{router}"))).collect();
+        let (all, radius) = (self.groups * self.routers, radius_for(self.facts().devices));
         for (at, &router) in routers.iter().enumerate() {
+            let number = group * self.routers + at as u64;
+            place_on_circle(to, router, number as f64 / all as f64, radius);
             for peer in &routers[at + 1..] {
                 to.connect(router, *peer, self.local);
             }
-            for _ in 0..self.router_devices {
+            for hung in 0..self.router_devices {
                 let node = to.add_node();
                 let vertex = to.add_device(format!("device{}", node.0), device, node);
+                // A third of the way between routers stays free, so that the fans stay apart.
+                let aside = (hung as f64 + 0.5) / self.router_devices as f64 - 0.5;
+                place_on_circle(to, vertex, (number as f64 + aside / 1.5) / all as f64, radius + 1.5);
                 to.connect(vertex, router, self.link);
             }
         }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::hardware::device::DeviceSpec;
 use crate::hardware::link::{LinkClass, LinkSpec};
-use crate::hardware::shapes::{Shape, ShapeFacts, at_least, product};
+use crate::hardware::shapes::{Shape, ShapeFacts, at_least, place_on_circle, product, radius_for};
 use crate::hardware::spec::Problem;
 use crate::hardware::topology::TopologyBuilder;
 use crate::ids::VertexId;
@@ -109,15 +109,24 @@ impl DragonflyPlus {
     fn lay_out_group(&self, group: u64, device: &Arc<DeviceSpec>, to: &mut TopologyBuilder) -> Vec<VertexId> {
         let spines: Vec<VertexId> =
             (0..self.spines).map(|spine| to.add_switch(format!("group{group}/spine{spine}"))).collect();
+        let radius = radius_for(self.facts().devices);
+        let turn =
+            |at: u64, of: u64| (group as f64 + (at as f64 + 0.5) / of as f64 / 1.2) / self.groups as f64;
+        for (at, &spine) in spines.iter().enumerate() {
+            place_on_circle(to, spine, turn(at as u64, self.spines), radius);
+        }
         for leaf in 0..self.leaves {
-            let leaf = to.add_switch(format!("group{group}/leaf{leaf}"));
-            for _ in 0..self.leaf_devices {
+            let switch = to.add_switch(format!("group{group}/leaf{leaf}"));
+            place_on_circle(to, switch, turn(leaf, self.leaves), radius + 1.5);
+            for at in 0..self.leaf_devices {
                 let node = to.add_node();
                 let vertex = to.add_device(format!("device{}", node.0), device, node);
-                to.connect(vertex, leaf, self.link);
+                let place = leaf * self.leaf_devices + at;
+                place_on_circle(to, vertex, turn(place, self.leaves * self.leaf_devices), radius + 3.0);
+                to.connect(vertex, switch, self.link);
             }
             for &spine in &spines {
-                to.connect(leaf, spine, self.local);
+                to.connect(switch, spine, self.local);
             }
         }
         spines

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::hardware::device::DeviceSpec;
 use crate::hardware::link::{LinkClass, LinkSpec};
-use crate::hardware::shapes::{Shape, ShapeFacts, at_least, links_of};
+use crate::hardware::shapes::{Shape, ShapeFacts, at_least, links_of, place_on_circle, radius_for};
 use crate::hardware::spec::Problem;
 use crate::hardware::topology::TopologyBuilder;
 use crate::ids::VertexId;
@@ -47,11 +47,8 @@ impl Shape for FullyConnected {
         let node = to.add_node();
         let vertices: Vec<VertexId> =
             (0..self.devices).map(|at| to.add_device(format!("device{at}"), device, node)).collect();
-        let step = std::f64::consts::TAU / vertices.len() as f64;
-        let radius = vertices.len() as f64 / std::f64::consts::TAU;
         for (at, &a) in vertices.iter().enumerate() {
-            let angle = step * at as f64;
-            to.place(a, radius * angle.sin(), radius * angle.cos());
+            place_on_circle(to, a, at as f64 / vertices.len() as f64, radius_for(self.devices));
             for &b in &vertices[at + 1..] {
                 to.connect(a, b, self.link);
             }

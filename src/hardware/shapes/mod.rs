@@ -29,6 +29,7 @@ use std::sync::Arc;
 use crate::hardware::device::DeviceSpec;
 use crate::hardware::spec::Problem;
 use crate::hardware::topology::{Topology, TopologyBuilder};
+use crate::ids::VertexId;
 use crate::registry;
 use crate::units::Bandwidth;
 
@@ -129,6 +130,17 @@ impl ShapeSpec {
         builder.facts(self.facts());
         builder.build().map_err(|error| vec![Problem::at("", error.to_string())])
     }
+}
+
+/// Draws a vertex on a circle, `turn` of a full turn clockwise from the top.
+fn place_on_circle(to: &mut TopologyBuilder, vertex: VertexId, turn: f64, radius: f64) {
+    let angle = std::f64::consts::TAU * turn;
+    to.place(vertex, radius * angle.sin(), radius * angle.cos());
+}
+
+/// The radius of a circle on which `count` vertices stand one step apart.
+fn radius_for(count: u64) -> f64 {
+    (count as f64 / std::f64::consts::TAU).max(1.0)
 }
 
 /// The product of some counts, saturating.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::hardware::device::DeviceSpec;
 use crate::hardware::link::{LinkClass, LinkSpec};
 use crate::hardware::shapes::direct::Grid;
-use crate::hardware::shapes::{Shape, ShapeFacts, at_least};
+use crate::hardware::shapes::{Shape, ShapeFacts, at_least, place_on_circle, radius_for};
 use crate::hardware::spec::Problem;
 use crate::hardware::topology::TopologyBuilder;
 
@@ -38,12 +38,8 @@ impl Shape for Ring {
 
     fn lay_out(&self, device: &Arc<DeviceSpec>, to: &mut TopologyBuilder) {
         let vertices = self.grid().lay_out(device, to);
-        // A circle instead of a line, wide enough that neighbours are one step apart.
-        let step = std::f64::consts::TAU / vertices.len() as f64;
-        let radius = vertices.len() as f64 / std::f64::consts::TAU;
         for (at, &vertex) in vertices.iter().enumerate() {
-            let angle = step * at as f64;
-            to.place(vertex, radius * angle.sin(), radius * angle.cos());
+            place_on_circle(to, vertex, at as f64 / vertices.len() as f64, radius_for(self.devices));
         }
     }
 }

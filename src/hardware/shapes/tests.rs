@@ -148,6 +148,26 @@ fn check_symmetric(topology: &Topology) {
     assert!(ways.values().all(|balance| *balance == 0), "{} has a link without one back", topology.name());
 }
 
+/// Drawings have no two vertices on one spot.
+#[test]
+fn every_vertex_of_a_shape_is_drawn_in_a_place_of_its_own() {
+    for name in ShapeSpec::NAMES {
+        for shape in sizes_of(name) {
+            let topology = shape.build(name, &device()).expect("checked above");
+            let places: std::collections::BTreeSet<(i64, i64)> = topology
+                .positions()
+                .iter()
+                .map(|place| ((place.x * 1e3).round() as i64, (place.y * 1e3).round() as i64))
+                .collect();
+            assert_eq!(
+                places.len(),
+                topology.graph().node_count(),
+                "{shape:?} draws two vertices in one place"
+            );
+        }
+    }
+}
+
 /// A route is a chain of links from one device to the other that passes through no other device,
 /// unless devices forward, and is no longer than the diameter.
 fn check_route(topology: &Topology, from: DeviceId, to: DeviceId) {
