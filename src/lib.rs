@@ -14,7 +14,7 @@
 //! | 7 the office | `planning`, `validation` |
 //! | 6 the gallery | `metrics`, `report` |
 //! | 5 the trades | `training`, `preparation`, `tasks`, `serving`, `cluster` |
-//! | 4 the works | `program`, `runtime`, `numeric` |
+//! | 4 the works | `program`, `runtime`, [`numeric`] |
 //! | 3 physics | [`compute`], `network`, `collective` |
 //! | 2 the world | [`hardware`], `model`, `parallel` |
 //! | 1 clockwork | [`engine`], `trace` |
@@ -25,6 +25,7 @@ pub mod engine;
 pub mod hardware;
 pub mod ids;
 pub mod network;
+pub mod numeric;
 pub mod registry;
 pub mod rng;
 pub mod trace;
