@@ -5,11 +5,29 @@
 //! collectives, ranks or training. Which links a flow crosses is decided by
 //! [`hardware`](crate::hardware) (the topology's routes) before the flow starts.
 //!
+//! The ladder of fidelities on the same topology:
+//! - [`analytic`]: α–β on the route, no sharing;
+//! - [`fluid`]: max-min fair flows, found anew when one starts or ends.
+//!
+//! The first two are one [`clockwork`] with two ways to share links; it counts in the whole numbers
+//! of [`rates`], over the [`paths`] in use.
+//!
 //! To add a fidelity, write its file and list it here; the conformance suite finds it.
+
+pub mod analytic;
+pub mod clockwork;
+pub mod fluid;
+pub mod maxmin;
+pub mod paths;
+pub mod rates;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
+use crate::hardware::Topology;
 use crate::ids::{FlowId, IdVec, LinkId};
+use crate::registry;
 use crate::units::{Bandwidth, Bytes, SimDuration, SimTime};
 
 /// Bytes on their way along a route.
@@ -40,8 +58,8 @@ pub type LinkTable = IdVec<LinkId, LinkState>;
 ///
 /// Contract: times given never decrease and never pass [`next_change`](Self::next_change); every
 /// flow finishes exactly once, when its last byte has arrived; the rates over a link never sum to
-/// more than its bandwidth; the order in which flows that start at one moment are given does not
-/// change when they finish.
+/// more than its bandwidth (except where flows are not to share at all: [`analytic`]); the order in
+/// which flows that start at one moment are given does not change when they finish.
 pub trait NetworkModel {
     /// A flow begins. Its identity is not reused before it has been reported as finished.
     fn start(&mut self, now: SimTime, flow: Flow) -> FlowId;
@@ -57,6 +75,30 @@ pub trait NetworkModel {
     /// is down pause and lose no bytes.
     fn set_bandwidth(&mut self, now: SimTime, link: LinkId, bandwidth: Option<Bandwidth>);
 
-    /// Payload bytes that each link has carried so far, for conservation checks and utilisation.
-    fn carried(&self) -> &IdVec<LinkId, f64>;
+    /// Payload bytes that each link has carried until the moment last come to, for conservation
+    /// checks and utilisation.
+    fn carried(&self) -> IdVec<LinkId, f64>;
+}
+
+/// A level of detail: what `fidelity: {network: …}` names.
+pub trait NetworkFidelity {
+    /// A network of these links at time zero, with nothing on its way.
+    fn model(&self, links: &LinkTable) -> Box<dyn NetworkModel>;
+}
+
+registry! {
+    /// `network:` of a scenario's `fidelity`.
+    pub enum NetworkSpec: NetworkFidelity {
+        "analytic" => Analytic(analytic::Analytic),
+        "fluid" => Fluid(fluid::Fluid),
+    }
+}
+
+/// The links of a topology, all of them up.
+pub fn links_of(topology: &Topology) -> LinkTable {
+    topology
+        .links()
+        .iter()
+        .map(|link| LinkState { bandwidth: Some(link.bandwidth), latency: link.latency })
+        .collect()
 }

@@ -1,0 +1,138 @@
+//! Closed forms.
+
+use crate::ids::LinkId;
+use crate::network::tests::{Step, flow, links, run};
+use crate::network::{LinkTable, NetworkSpec};
+use crate::units::{Bandwidth, Bytes, SimDuration, SimTime};
+
+const SECOND: u64 = 1_000_000_000_000;
+const GIGA: u64 = 1_000_000_000;
+
+fn seconds(moments: &[u64]) -> Vec<SimTime> {
+    moments.iter().map(|&second| SimTime::from_picos(second * SECOND)).collect()
+}
+
+fn network(name: &str) -> NetworkSpec {
+    NetworkSpec::from_name(name).unwrap()
+}
+
+/// Starts flows (route, GB, weight) at whole seconds; when each finishes.
+fn finish(name: &str, links: &LinkTable, flows: &[(u64, &[u32], u64, f64)]) -> Vec<SimTime> {
+    let steps: Vec<_> = flows
+        .iter()
+        .map(|&(at, route, giga, weight)| {
+            (SimTime::from_picos(at * SECOND), Step::Start(flow(route, giga * GIGA, weight)))
+        })
+        .collect();
+    run(&mut *network(name).model(links), &steps, |_, _| ()).into_values().collect()
+}
+
+fn giga(bandwidths: &[f64]) -> LinkTable {
+    links(&bandwidths.iter().map(|rate| rate * 1e9).collect::<Vec<_>>(), SimDuration::ZERO)
+}
+
+/// Half each for 2 s; then the longer one has 1 GB left and the link for itself.
+#[test]
+fn two_flows_halve_a_link_until_the_shorter_ends() {
+    let ends = finish("fluid", &giga(&[1.0]), &[(0, &[0], 1, 1.0), (0, &[0], 2, 1.0)]);
+    assert_eq!(ends, seconds(&[2, 3]));
+}
+
+/// Both links are full with two flows each: everyone has half.
+#[test]
+fn on_a_parking_lot_the_long_flow_has_as_much_as_the_short() {
+    let ends =
+        finish("fluid", &giga(&[1.0, 1.0]), &[(0, &[0, 1], 1, 1.0), (0, &[0], 1, 1.0), (0, &[1], 1, 1.0)]);
+    assert_eq!(ends, seconds(&[2, 2, 2]));
+}
+
+/// Links of 1 and 2 GB/s: the first gives half to each of its flows, which leaves 1.5 GB/s of the
+/// second to its own. 3 GB take 6, 6 and 2 s.
+#[test]
+fn what_a_flow_cannot_use_elsewhere_is_left_to_others() {
+    let ends =
+        finish("fluid", &giga(&[1.0, 2.0]), &[(0, &[0, 1], 3, 1.0), (0, &[0], 3, 1.0), (0, &[1], 3, 1.0)]);
+    assert_eq!(ends, seconds(&[6, 6, 2]));
+}
+
+/// 10 GB at 0 and 4 GB at 2 s over 1 GB/s: 2 GB alone, then half each; the second needs 8 s, in which
+/// the first moves 4 more; its last 4 GB take 4 s.
+#[test]
+fn a_flow_slows_down_while_another_is_there() {
+    let ends = finish("fluid", &giga(&[1.0]), &[(0, &[0], 10, 1.0), (2, &[0], 4, 1.0)]);
+    assert_eq!(ends, seconds(&[14, 10]));
+}
+
+/// Weights 3 and 1 over 1 GB/s: 3 GB at 0.75 GB/s take 4 s; by then the other has moved 1 GB of its 3,
+/// and goes on alone for 2 s.
+#[test]
+fn flows_share_by_weight() {
+    let ends = finish("fluid", &giga(&[1.0]), &[(0, &[0], 3, 3.0), (0, &[0], 3, 1.0)]);
+    assert_eq!(ends, seconds(&[4, 6]));
+}
+
+/// Without sharing, 10 GB and 4 GB over 1 GB/s take 10 s and 4 s, weights or not.
+#[test]
+fn analytic_flows_do_not_see_each_other() {
+    let ends = finish("analytic", &giga(&[1.0]), &[(0, &[0], 10, 3.0), (2, &[0], 4, 1.0)]);
+    assert_eq!(ends, seconds(&[10, 6]));
+}
+
+/// α–β: three latencies and the bytes over the narrowest link, rounded up to a picosecond.
+#[test]
+fn a_lone_flow_takes_the_latencies_of_its_route_and_its_bytes_over_the_narrowest_link() {
+    let links = links(&[50e9, 7e9, 25e9], SimDuration::from_nanos(500));
+    for name in ["analytic", "fluid"] {
+        for bytes in [0, 1, 4_096, 1_234_567_890_123] {
+            let steps = [(SimTime::ZERO, Step::Start(flow(&[0, 1, 2], bytes, 1.0)))];
+            let ends = run(&mut *network(name).model(&links), &steps, |_, _| ());
+            let expected = Bytes(bytes) / Bandwidth::per_second(7e9) + SimDuration::from_nanos(1_500);
+            assert_eq!(ends[&0], SimTime::ZERO + expected, "{bytes} bytes, {name}");
+        }
+    }
+}
+
+/// A flow from a device to itself, and one without bytes over links without latency, end at once.
+#[test]
+fn what_does_not_move_takes_no_time() {
+    let ends = finish("fluid", &giga(&[1.0]), &[(3, &[], 5, 1.0), (3, &[0], 0, 1.0)]);
+    assert_eq!(ends, seconds(&[3, 3]));
+}
+
+/// 4 GB over 1 GB/s: 1 s of moving, 7 s of waiting, 1 s at full and 4 s at half speed.
+#[test]
+fn a_flow_waits_for_a_failed_link_and_loses_nothing() {
+    for name in ["analytic", "fluid"] {
+        let set = |at: u64, bandwidth: Option<f64>| {
+            let step = Step::Set(LinkId(0), bandwidth.map(Bandwidth::per_second));
+            (SimTime::from_picos(at * SECOND), step)
+        };
+        let start = (SimTime::ZERO, Step::Start(flow(&[1, 0], 4 * GIGA, 1.0)));
+        let steps = [start, set(1, None), set(8, Some(1e9)), set(9, Some(0.5e9))];
+        let mut network = network(name).model(&giga(&[1.0, 1.0]));
+        let mut changes = Vec::new();
+        let ends = run(&mut *network, &steps, |now, network| changes.push((now, network.next_change())));
+        assert_eq!(ends[&0], seconds(&[13])[0], "{name}");
+        assert_eq!(changes[1], (seconds(&[1])[0], None), "nothing moves while the link is down");
+        assert_eq!(network.carried().as_slice(), [4e9, 4e9]);
+    }
+}
+
+/// A third of 1 GB/s is no whole number of anything: 1 GB each ends within 1 ps after 3 s, never before.
+#[test]
+fn rounding_never_delivers_early() {
+    let ends = finish("fluid", &giga(&[1.0]), &[(0, &[0], 1, 1.0), (0, &[0], 1, 1.0), (0, &[0], 1, 1.0)]);
+    for end in ends {
+        assert!((3 * SECOND..=3 * SECOND + 1).contains(&end.picos()), "{} ps", end.picos());
+    }
+}
+
+#[test]
+#[should_panic(
+    expected = "the network changes at 1000000000000 ps, but was told to come to 1000000000001 ps"
+)]
+fn a_change_cannot_be_passed_by() {
+    let mut network = network("fluid").model(&giga(&[1.0]));
+    network.start(SimTime::ZERO, flow(&[0], GIGA, 1.0));
+    network.advance(SimTime::from_picos(SECOND + 1), &mut Vec::new());
+}
