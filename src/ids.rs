@@ -59,6 +59,10 @@ ids! {
     OpId "op ";
     /// A buffer that operations of a program read and write.
     BufferId "buffer ";
+    /// A kernel, among the distinct ones of a program.
+    KernelId "kernel ";
+    /// A place that keeps a buffer for the whole run: a weight, a gradient, an optimiser's moment.
+    SlotId "slot ";
     /// One call of a collective: one group, one payload, one moment.
     CollectiveId "collective ";
     /// A transfer within a collective's plan.

@@ -20,13 +20,20 @@
 //! | 1 clockwork | [`engine`], `trace` |
 //! | 0 words | [`units`], [`ids`], [`rng`], [`registry`] |
 
+pub mod collective;
 pub mod compute;
 pub mod engine;
 pub mod hardware;
 pub mod ids;
+pub mod metrics;
+pub mod model;
 pub mod network;
 pub mod numeric;
+pub mod parallel;
+pub mod program;
 pub mod registry;
 pub mod rng;
+pub mod runtime;
 pub mod trace;
+pub mod training;
 pub mod units;

@@ -1,13 +1,20 @@
 //! What the ops mean: the real numbers of training, on one core.
 //!
-//! Pure functions over slices: layers forward and backward for the part that one rank holds, the blocks
-//! of a network made of them, optimisers, data. The network is really trained; nothing here is modelled.
+//! Layers forward and backward for the part that one rank holds, optimisers, data, and the interpreter
+//! that computes a program while the runtime times it. The network is really trained; nothing here is
+//! modelled.
 //!
-//! This room does not know of time, devices, programs or schedules. It allocates nothing within a
-//! training step, and its results depend only on its inputs and on the machine's instruction set.
+//! This room does not know of time, devices or schedules. Its results depend only on its inputs and on
+//! the machine's instruction set. [`values`] holds every number of a run; `formulas` says what each
+//! instruction computes; [`optimizer`] how weights are stepped; [`batches`] where samples come from.
 
+pub mod batches;
+mod formulas;
+pub mod initial;
 pub mod layers;
 pub mod matmul;
+pub mod optimizer;
 pub mod real;
 #[cfg(test)]
 mod support;
+pub mod values;

@@ -4,6 +4,7 @@
 //! their identities, and it keeps nothing: listeners do.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -169,6 +170,8 @@ pub enum Lane {
 pub struct Label {
     /// A short name: an operation, a layer, a task.
     pub name: Cow<'static, str>,
+    /// The collective, for communication.
+    pub collective: Option<&'static str>,
     /// The optimiser step.
     pub step: Option<StepIndex>,
     /// The pipeline stage.
@@ -210,6 +213,23 @@ pub struct Arrow {
     pub from: (Lane, SimTime),
     /// To where, and when it arrived.
     pub to: (Lane, SimTime),
+}
+
+/// A payload went along a route: all of its links were in use from `start` to `end`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Carried {
+    /// The links, in order.
+    pub route: Arc<[LinkId]>,
+    /// When it left.
+    pub start: SimTime,
+    /// When its last byte arrived.
+    pub end: SimTime,
+    /// What for.
+    pub activity: Activity,
+    /// As part of what.
+    pub label: Label,
+    /// How much.
+    pub bytes: Bytes,
 }
 
 /// What memory is used for.
@@ -269,6 +289,8 @@ pub trait Listener {
     fn span(&mut self, span: Span);
     /// Something passed between lanes.
     fn arrow(&mut self, _arrow: Arrow) {}
+    /// A payload arrived.
+    fn carried(&mut self, _carried: Carried) {}
     /// A rank's memory changed.
     fn memory(&mut self, _change: MemoryChange) {}
 }
@@ -280,6 +302,8 @@ pub struct Recording {
     pub spans: Vec<Span>,
     /// Arrows in the order in which they arrived.
     pub arrows: Vec<Arrow>,
+    /// Payloads in the order in which they arrived.
+    pub carried: Vec<Carried>,
     /// Memory changes in order of time.
     pub memory: Vec<MemoryChange>,
 }
@@ -290,6 +314,9 @@ impl Listener for Recording {
     }
     fn arrow(&mut self, arrow: Arrow) {
         self.arrows.push(arrow);
+    }
+    fn carried(&mut self, carried: Carried) {
+        self.carried.push(carried);
     }
     fn memory(&mut self, change: MemoryChange) {
         self.memory.push(change);

@@ -1,3 +1,6 @@
 //! The suite: what no single file can check.
 
+mod collectives;
+mod house;
 mod machines;
+mod schedules;

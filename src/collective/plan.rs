@@ -1,0 +1,193 @@
+//! The plan of a collective: its transfers, and which must end before which may begin.
+
+use std::ops::Range;
+
+use petgraph::graph::DiGraph;
+
+use crate::collective::Member;
+use crate::ids::{Id, IdVec, TransferId};
+use crate::units::Bytes;
+
+/// What becomes of a piece where it arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// It replaces what was there.
+    Copy,
+    /// It is added to what was there.
+    Reduce,
+}
+
+/// A run of pieces on its way from one member to another.
+///
+/// Every member has one buffer of [`CommPlan::pieces`] equal pieces. In an all-to-all it has a second
+/// one for what it is given: pieces `pieces..2·pieces`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transfer {
+    /// Who gives.
+    pub from: Member,
+    /// Who gets.
+    pub to: Member,
+    /// The first piece, where it is taken from.
+    pub source: u32,
+    /// The first piece, where it arrives.
+    pub target: u32,
+    /// How many pieces in a row.
+    pub count: u32,
+    /// What becomes of them there.
+    pub action: Action,
+    /// Which of several parallel ways: flows of different channels may take different links.
+    pub channel: u16,
+}
+
+/// Transfers ordered by data.
+#[derive(Debug, Clone, Default)]
+pub struct CommPlan {
+    pieces: u32,
+    transfers: IdVec<TransferId, Transfer>,
+    starts: Vec<u32>,
+    successors: Vec<TransferId>,
+    predecessors: Vec<u32>,
+}
+
+impl CommPlan {
+    /// How many equal pieces a buffer is cut into.
+    pub fn pieces(&self) -> u32 {
+        self.pieces
+    }
+
+    /// The transfers, in an order in which they could be done one after the other.
+    pub fn transfers(&self) -> &IdVec<TransferId, Transfer> {
+        &self.transfers
+    }
+
+    /// The transfers that wait for this one.
+    pub fn successors(&self, transfer: TransferId) -> impl Iterator<Item = TransferId> + '_ {
+        let at = transfer.index();
+        self.successors[self.starts[at] as usize..self.starts[at + 1] as usize].iter().copied()
+    }
+
+    /// How many transfers each one waits for.
+    pub fn predecessor_counts(&self) -> &[u32] {
+        &self.predecessors
+    }
+
+    /// Where a run of pieces begins and ends in a buffer of `size` bytes or numbers: piece i is
+    /// ⌊i·size/pieces⌋ … ⌊(i+1)·size/pieces⌋, so that all pieces together are the buffer.
+    pub fn range(&self, first: u32, count: u32, size: u64) -> Range<u64> {
+        let at = |piece: u32| {
+            let cut = u128::from(piece) * u128::from(size) / u128::from(self.pieces);
+            u64::try_from(cut).expect("at most twice the size")
+        };
+        at(first)..at(first + count)
+    }
+
+    /// How many bytes a transfer moves of a buffer of `whole` bytes.
+    pub fn bytes_of(&self, transfer: TransferId, whole: Bytes) -> Bytes {
+        let Transfer { source, count, .. } = self.transfers[transfer];
+        let range = self.range(source, count, whole.get());
+        Bytes(range.end - range.start)
+    }
+
+    /// A petgraph view, for figures, tests and debugging.
+    pub fn graph(&self) -> DiGraph<TransferId, ()> {
+        let mut graph = DiGraph::new();
+        let vertices: Vec<_> = self.transfers.ids().map(|id| graph.add_node(id)).collect();
+        for id in self.transfers.ids() {
+            for next in self.successors(id) {
+                graph.add_edge(vertices[id.index()], vertices[next.index()], ());
+            }
+        }
+        graph
+    }
+}
+
+/// Makes a plan transfer by transfer, and finds out who waits for whom.
+///
+/// Transfers are given in an order in which they could be done one after the other. A transfer waits
+/// for whoever wrote what it takes, and for whoever used what it overwrites, piece by piece. Sums that
+/// arrive at one place need not wait for each other.
+#[derive(Debug)]
+pub struct PlanBuilder {
+    plan: CommPlan,
+    /// Places of all members: those of the first, of the second, …
+    places: u32,
+    uses: Vec<Uses>,
+    edges: Vec<(TransferId, TransferId)>,
+}
+
+/// Who used a place since it was last replaced.
+#[derive(Debug, Clone, Default)]
+struct Uses {
+    copied_by: Option<TransferId>,
+    added_by: Vec<TransferId>,
+    read_by: Vec<TransferId>,
+}
+
+impl PlanBuilder {
+    /// A plan for `members` members whose buffers have `pieces` pieces.
+    pub fn new(members: u32, pieces: u32) -> Self {
+        Self::with_places(members, pieces, pieces)
+    }
+
+    /// The same with a second buffer for what is given.
+    pub fn with_output(members: u32, pieces: u32) -> Self {
+        Self::with_places(members, pieces, 2 * pieces)
+    }
+
+    fn with_places(members: u32, pieces: u32, places: u32) -> Self {
+        let all = (members * places) as usize;
+        PlanBuilder {
+            plan: CommPlan { pieces, ..CommPlan::default() },
+            places,
+            uses: vec![Uses::default(); all],
+            edges: Vec::new(),
+        }
+    }
+
+    /// Adds a transfer.
+    pub fn transfer(&mut self, transfer: Transfer) {
+        let id = TransferId::from_index(self.plan.transfers.len());
+        for offset in 0..transfer.count {
+            let source = self.place(transfer.from, transfer.source + offset);
+            let target = self.place(transfer.to, transfer.target + offset);
+            let taken = &mut self.uses[source];
+            let writers = taken.copied_by.iter().chain(&taken.added_by);
+            self.edges.extend(writers.map(|&earlier| (earlier, id)));
+            taken.read_by.push(id);
+            let kept = &mut self.uses[target];
+            let before = kept.copied_by.into_iter().chain(kept.read_by.drain(..));
+            self.edges.extend(before.map(|earlier| (earlier, id)));
+            match transfer.action {
+                Action::Reduce => kept.added_by.push(id),
+                Action::Copy => {
+                    self.edges.extend(kept.added_by.drain(..).map(|earlier| (earlier, id)));
+                    kept.copied_by = Some(id);
+                }
+            }
+        }
+        self.plan.transfers.push(transfer);
+    }
+
+    fn place(&self, member: Member, piece: u32) -> usize {
+        (member.0 * self.places + piece) as usize
+    }
+
+    /// The plan.
+    pub fn build(mut self) -> CommPlan {
+        self.edges.sort_unstable();
+        self.edges.dedup();
+        let transfers = self.plan.transfers.len();
+        let mut starts = vec![0; transfers + 1];
+        self.plan.predecessors = vec![0; transfers];
+        for (earlier, later) in &self.edges {
+            starts[earlier.index() + 1] += 1;
+            self.plan.predecessors[later.index()] += 1;
+        }
+        for row in 0..transfers {
+            starts[row + 1] += starts[row];
+        }
+        self.plan.starts = starts;
+        self.plan.successors = self.edges.into_iter().map(|(_, later)| later).collect();
+        self.plan
+    }
+}

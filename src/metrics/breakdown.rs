@@ -1,0 +1,211 @@
+//! Where each rank's time went: every moment of a step belongs to exactly one part.
+
+use crate::ids::{Id, IdVec, Rank};
+use crate::trace::{Activity, Arrow, Lane, Span, Stream};
+use crate::units::{SimDuration, SimTime};
+
+/// A part of a rank's time. When several things happen at once, the moment belongs to the first of
+/// them in this order, so communication counts only where no computation hides it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    /// Forward, backward and recomputation.
+    Compute,
+    /// The optimiser's update, clipping and zeroing.
+    Optimizer,
+    /// Waiting for or moving input data.
+    Input,
+    /// Tensor-parallel communication that nothing hides.
+    ExposedTensor,
+    /// Expert-parallel communication that nothing hides.
+    ExposedExpert,
+    /// Context-parallel communication that nothing hides.
+    ExposedContext,
+    /// Data-parallel communication that nothing hides.
+    ExposedData,
+    /// Pipeline communication, sent or awaited, that nothing hides.
+    ExposedPipeline,
+    /// Checkpoints, restarts, and what has no name of its own.
+    Other,
+    /// Idle: waiting for another rank's work.
+    Bubble,
+}
+
+impl Part {
+    /// Every part, in order of precedence.
+    pub const ALL: [Part; 10] = [
+        Part::Compute,
+        Part::Optimizer,
+        Part::Input,
+        Part::ExposedTensor,
+        Part::ExposedExpert,
+        Part::ExposedContext,
+        Part::ExposedData,
+        Part::ExposedPipeline,
+        Part::Other,
+        Part::Bubble,
+    ];
+
+    /// The key of the machine interface.
+    pub const fn key(self) -> &'static str {
+        match self {
+            Part::Compute => "compute",
+            Part::Optimizer => "optimizer",
+            Part::Input => "input",
+            Part::ExposedTensor => "exposed_tensor",
+            Part::ExposedExpert => "exposed_expert",
+            Part::ExposedContext => "exposed_context",
+            Part::ExposedData => "exposed_data",
+            Part::ExposedPipeline => "exposed_pipeline",
+            Part::Other => "other",
+            Part::Bubble => "bubble",
+        }
+    }
+
+    /// The name a reader sees.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Part::Compute => "compute",
+            Part::Optimizer => "optimizer",
+            Part::Input => "input",
+            Part::ExposedTensor => "exposed tensor comm",
+            Part::ExposedExpert => "exposed expert comm",
+            Part::ExposedContext => "exposed context comm",
+            Part::ExposedData => "exposed data comm",
+            Part::ExposedPipeline => "exposed pipeline comm",
+            Part::Other => "other",
+            Part::Bubble => "bubble",
+        }
+    }
+
+    fn of(activity: Activity) -> Part {
+        match activity {
+            Activity::Forward
+            | Activity::Backward
+            | Activity::BackwardInput
+            | Activity::BackwardWeight
+            | Activity::Recompute
+            | Activity::Task
+            | Activity::Prefill
+            | Activity::Decode => Part::Compute,
+            Activity::Optimizer => Part::Optimizer,
+            Activity::Input => Part::Input,
+            Activity::TensorComm => Part::ExposedTensor,
+            Activity::ExpertComm => Part::ExposedExpert,
+            Activity::ContextComm => Part::ExposedContext,
+            Activity::DataComm => Part::ExposedData,
+            Activity::PipelineComm => Part::ExposedPipeline,
+            Activity::Job | Activity::Other => Part::Other,
+        }
+    }
+}
+
+/// How long each rank spent on each part; the parts of a rank sum to the step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Breakdown {
+    step: SimDuration,
+    ranks: IdVec<Rank, [SimDuration; Part::ALL.len()]>,
+}
+
+impl Breakdown {
+    /// Folds the spans of a step that lasted from `start` to `end` on `ranks` ranks. Arrows tell
+    /// receivers of what was on its way to them.
+    pub fn of_step(ranks: usize, spans: &[Span], arrows: &[Arrow], start: SimTime, end: SimTime) -> Self {
+        let mut edges: IdVec<Rank, Vec<Edge>> = IdVec::filled(Vec::new(), ranks);
+        for span in spans {
+            if let Lane::Rank(rank, _) = span.lane {
+                edges[rank].push(Edge { at: span.start, part: Part::of(span.activity), opens: true });
+                edges[rank].push(Edge { at: span.end, part: Part::of(span.activity), opens: false });
+            }
+        }
+        for arrow in arrows {
+            if let ((Lane::Rank(..), left), (Lane::Rank(receiver, Stream::Compute), arrived)) =
+                (arrow.from, arrow.to)
+            {
+                let part = Part::ExposedPipeline;
+                edges[receiver].push(Edge { at: left, part, opens: true });
+                edges[receiver].push(Edge { at: arrived, part, opens: false });
+            }
+        }
+        let ranks = edges.into_iter().map(|edges| sweep(edges, start, end)).collect();
+        Breakdown { step: end.since(start), ranks }
+    }
+
+    /// How long the step took.
+    pub fn step(&self) -> SimDuration {
+        self.step
+    }
+
+    /// How long a rank spent on a part.
+    pub fn of(&self, rank: Rank, part: Part) -> SimDuration {
+        self.ranks[rank][part as usize]
+    }
+
+    /// Mean over ranks, in seconds.
+    pub fn mean_seconds(&self, part: Part) -> f64 {
+        let total: u128 = self.ranks.iter().map(|parts| u128::from(parts[part as usize].picos())).sum();
+        total as f64 / self.ranks.len() as f64 / crate::units::PICOS_PER_SECOND as f64
+    }
+
+    /// Every rank.
+    pub fn ranks(&self) -> impl Iterator<Item = Rank> + use<> {
+        (0..self.ranks.len()).map(Rank::from_index)
+    }
+}
+
+/// Something begins or ends.
+#[derive(Debug, Clone, Copy)]
+struct Edge {
+    at: SimTime,
+    part: Part,
+    opens: bool,
+}
+
+/// Gives each stretch between two edges to the first part that is going on.
+fn sweep(mut edges: Vec<Edge>, start: SimTime, end: SimTime) -> [SimDuration; Part::ALL.len()] {
+    edges.sort_by_key(|edge| (edge.at, edge.opens));
+    let mut open = [0_i64; Part::ALL.len()];
+    let mut parts = [SimDuration::ZERO; Part::ALL.len()];
+    let mut from = start;
+    for edge in edges {
+        let at = edge.at.clamp(start, end);
+        let part = Part::ALL.into_iter().find(|&part| open[part as usize] > 0).unwrap_or(Part::Bubble);
+        parts[part as usize] += at.since(from);
+        from = at;
+        open[edge.part as usize] += if edge.opens { 1 } else { -1 };
+    }
+    parts[Part::Bubble as usize] += end.since(from);
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::Label;
+    use crate::units::Bytes;
+
+    fn span(stream: Stream, activity: Activity, start: u64, end: u64) -> Span {
+        Span {
+            lane: Lane::Rank(Rank(0), stream),
+            start: SimTime::from_picos(start),
+            end: SimTime::from_picos(end),
+            activity,
+            label: Label::default(),
+            bytes: Bytes::ZERO,
+        }
+    }
+
+    /// Compute 0–10, a collective 5–14 under it, nothing until 20: 10 compute, 4 exposed, 6 bubble.
+    #[test]
+    fn communication_counts_only_where_nothing_hides_it() {
+        let spans = [
+            span(Stream::Compute, Activity::Forward, 0, 10),
+            span(Stream::Tensor, Activity::TensorComm, 5, 14),
+        ];
+        let end = SimTime::from_picos(20);
+        let breakdown = Breakdown::of_step(1, &spans, &[], SimTime::ZERO, end);
+        let picos = |part| breakdown.of(Rank(0), part).picos();
+        assert_eq!((picos(Part::Compute), picos(Part::ExposedTensor), picos(Part::Bubble)), (10, 4, 6));
+        let total: SimDuration = Part::ALL.into_iter().map(|part| breakdown.of(Rank(0), part)).sum();
+        assert_eq!(total, breakdown.step());
+    }
+}

@@ -1,0 +1,13 @@
+//! Numbers folded from spans, and nothing but spans.
+//!
+//! It does not know how the spans came about: the same folds serve training, tasks and serving.
+
+mod breakdown;
+mod memory;
+mod traffic;
+mod training;
+
+pub use breakdown::{Breakdown, Part};
+pub use memory::{MemoryPeak, MemoryTimeline};
+pub use traffic::Traffic;
+pub use training::{ShownStep, TrainingRecord, TrainingRecorder};

@@ -1,0 +1,159 @@
+//! What is kept of a training run: every step's numbers, and one step whole, for the figures.
+
+use crate::ids::{Id, IdVec, Rank, StepIndex};
+use crate::metrics::{Breakdown, MemoryTimeline, Traffic};
+use crate::trace::{Arrow, Carried, Listener, MemoryChange, MemoryUse, Recording, Span};
+use crate::training::{Observer, StepReport};
+use crate::units::{Bytes, SimTime};
+
+/// Memory in use, by use.
+type InUse = [Bytes; MemoryUse::ALL.len()];
+
+/// Listens to a training run and folds it.
+pub struct TrainingRecorder<'a> {
+    fold: Fold,
+    shown: StepIndex,
+    evaluate_every: u32,
+    last: StepIndex,
+    record: TrainingRecord,
+    on_step: Box<dyn FnMut(&StepReport) + 'a>,
+}
+
+/// What is kept of a training run.
+#[derive(Debug, Clone, Default)]
+pub struct TrainingRecord {
+    /// Every step.
+    pub steps: Vec<StepReport>,
+    /// Where the time of every step went.
+    pub breakdowns: Vec<Breakdown>,
+    /// One step whole.
+    pub shown: Option<ShownStep>,
+    /// Bytes moved in the whole run.
+    pub traffic: Traffic,
+    /// Fullest moments.
+    pub memory: Option<MemoryTimeline>,
+}
+
+/// One step whole: what the timeline, the links and the memory figures show.
+#[derive(Debug, Clone)]
+pub struct ShownStep {
+    /// Which one.
+    pub step: StepIndex,
+    /// When it began.
+    pub start: SimTime,
+    /// When it ended.
+    pub end: SimTime,
+    /// What happened.
+    pub recording: Recording,
+    /// What memory held when it began.
+    pub memory_before: IdVec<Rank, InUse>,
+}
+
+/// Folds what a step tells.
+#[derive(Debug)]
+struct Fold {
+    recording: Recording,
+    memory: MemoryTimeline,
+    traffic: Traffic,
+}
+
+impl Listener for Fold {
+    fn span(&mut self, span: Span) {
+        self.recording.span(span);
+    }
+    fn arrow(&mut self, arrow: Arrow) {
+        self.recording.arrow(arrow);
+    }
+    fn carried(&mut self, carried: Carried) {
+        self.traffic.carried(&carried);
+        self.recording.carried(carried);
+    }
+    fn memory(&mut self, change: MemoryChange) {
+        self.memory.change(change);
+        self.recording.memory(change);
+    }
+}
+
+impl<'a> TrainingRecorder<'a> {
+    /// Listens to `steps` steps on `ranks` ranks; the last is kept whole. The held-out loss is wanted
+    /// every `evaluate_every` steps and at the end.
+    pub fn new(ranks: usize, steps: u32, evaluate_every: u32, on_step: impl FnMut(&StepReport) + 'a) -> Self {
+        let last = StepIndex(steps.saturating_sub(1));
+        TrainingRecorder {
+            fold: Fold {
+                recording: Recording::default(),
+                memory: MemoryTimeline::new(ranks),
+                traffic: Traffic::default(),
+            },
+            shown: last,
+            evaluate_every,
+            last,
+            record: TrainingRecord::default(),
+            on_step: Box::new(on_step),
+        }
+    }
+
+    /// What has been kept.
+    pub fn finish(mut self) -> TrainingRecord {
+        self.record.traffic = self.fold.traffic;
+        self.record.memory = Some(self.fold.memory);
+        self.record
+    }
+}
+
+impl Observer for TrainingRecorder<'_> {
+    fn listener(&mut self, step: StepIndex) -> &mut dyn Listener {
+        self.fold.recording = Recording::default();
+        if step == self.shown {
+            let ranks = self.fold.memory.ranks();
+            self.record.shown = Some(ShownStep {
+                step,
+                start: SimTime::ZERO,
+                end: SimTime::ZERO,
+                recording: Recording::default(),
+                memory_before: ranks.map(|rank| self.fold.memory.now(rank)).collect(),
+            });
+        }
+        &mut self.fold
+    }
+
+    fn step(&mut self, report: &StepReport) {
+        let recording = std::mem::take(&mut self.fold.recording);
+        let start = SimTime::from_picos(report.end.picos() - report.duration.picos());
+        let ranks = self.fold.memory.ranks().len();
+        self.record.breakdowns.push(Breakdown::of_step(
+            ranks,
+            &recording.spans,
+            &recording.arrows,
+            start,
+            report.end,
+        ));
+        self.record.steps.push(*report);
+        if let Some(shown) = self.record.shown.as_mut().filter(|shown| shown.step == report.step) {
+            shown.start = start;
+            shown.end = report.end;
+            shown.recording = recording;
+        }
+        (self.on_step)(report);
+    }
+
+    fn wants_evaluation(&self, step: StepIndex) -> bool {
+        step == self.last || (self.evaluate_every > 0 && (step.0 + 1).is_multiple_of(self.evaluate_every))
+    }
+}
+
+impl TrainingRecord {
+    /// The step of median duration (the earlier of two), as an index into `steps`.
+    pub fn median_step(&self) -> usize {
+        let mut order: Vec<usize> = (0..self.steps.len()).collect();
+        order.sort_by_key(|&index| (self.steps[index].duration, index));
+        order[(order.len() - 1) / 2]
+    }
+}
+
+impl MemoryTimeline {
+    /// Every rank.
+    pub fn ranks(&self) -> impl ExactSizeIterator<Item = Rank> + use<> {
+        (0..self.rank_count()).map(Rank::from_index)
+    }
+}

@@ -1,0 +1,287 @@
+//! The values of a run: the interpreter that computes what the runtime times.
+//!
+//! Called in simulated order, it takes what an op reads when the op begins and makes what it wrote
+//! visible when the op ends. A schedule that forgot a dependency therefore reads a buffer that is not
+//! there yet, which stops the run and names the op, or an old value, which shows in the loss.
+//!
+//! Instructions run when their op begins, up to the first that changes something in place (a
+//! gradient, a weight); from there on they run when it ends, so that nobody sees a change early.
+
+use std::collections::BTreeMap;
+
+use crate::collective;
+use crate::ids::{BufferId, CollectiveId, Id, IdVec, OpId, SlotId, StepIndex};
+use crate::numeric::batches::Batches;
+use crate::numeric::formulas::{self, Context, Operands};
+use crate::numeric::optimizer::OptimizerSpec;
+use crate::program::{Action, Exchange, Participant, Program};
+use crate::runtime::Interpreter;
+
+/// Every number of a run.
+pub struct Values {
+    slots: IdVec<SlotId, Vec<f32>>,
+    buffers: Vec<Option<Held>>,
+    context: Context,
+    /// Results of exchanges that have begun, by op, until the op ends.
+    results: BTreeMap<OpId, Vec<(BufferId, Vec<f32>)>>,
+    /// How many ops of each exchange have begun.
+    begun: BTreeMap<CollectiveId, usize>,
+    spare: Spare,
+}
+
+/// A step-lived buffer's numbers, and who wrote them.
+#[derive(Debug)]
+struct Held {
+    numbers: Vec<f32>,
+    writer: OpId,
+    visible: bool,
+}
+
+/// Vectors that were freed, by length, to be used again: a step allocates nothing.
+#[derive(Debug, Default)]
+pub(super) struct Spare(BTreeMap<usize, Vec<Vec<f32>>>);
+
+impl Spare {
+    /// A vector of this length with arbitrary contents.
+    pub(super) fn take(&mut self, length: usize) -> Vec<f32> {
+        self.0.get_mut(&length).and_then(Vec::pop).unwrap_or_else(|| vec![0.0; length])
+    }
+
+    fn give(&mut self, vector: Vec<f32>) {
+        self.0.entry(vector.len()).or_default().push(vector);
+    }
+}
+
+impl Values {
+    /// The values at the start of a run: what each slot holds, where batches come from, and how
+    /// weights are stepped.
+    pub fn new(
+        slots: IdVec<SlotId, Vec<f32>>,
+        batches: Batches,
+        optimizer: OptimizerSpec,
+        steps: u32,
+    ) -> Self {
+        Values {
+            slots,
+            buffers: Vec::new(),
+            context: Context::new(batches, optimizer, steps),
+            results: BTreeMap::new(),
+            begun: BTreeMap::new(),
+            spare: Spare::default(),
+        }
+    }
+
+    /// A step is about to begin.
+    pub fn begin_step(&mut self, step: StepIndex) {
+        self.context.begin_step(step);
+        self.clear();
+    }
+
+    /// Runs a program without timing it, in the order in which its ops were written; batches come
+    /// from the data that training never sees.
+    pub fn evaluate(&mut self, program: &Program, batch: StepIndex) {
+        self.clear();
+        self.context.held_out(true);
+        self.context.begin_step(batch);
+        for op in program.ops().ids() {
+            if let Action::Exchange(id) = &program.ops()[op].action {
+                // The parts of an exchange stand one after the other; it runs with its last.
+                let exchange = &program.exchanges()[*id];
+                if exchange.ops().last() != Some(op) {
+                    continue;
+                }
+                exchange.ops().for_each(|part| self.begin(program, part));
+                exchange.ops().for_each(|part| self.finish(program, part));
+            } else {
+                self.begin(program, op);
+                self.finish(program, op);
+            }
+        }
+        self.context.held_out(false);
+        self.clear();
+    }
+
+    fn clear(&mut self) {
+        for held in self.buffers.drain(..).flatten() {
+            self.spare.give(held.numbers);
+        }
+        self.begun.clear();
+        assert!(self.results.is_empty(), "every exchange of the last step has ended");
+    }
+
+    /// The numbers that a slot holds.
+    pub fn slot(&self, slot: SlotId) -> &[f32] {
+        &self.slots[slot]
+    }
+
+    /// The one number that a slot holds.
+    pub fn number(&self, slot: SlotId) -> f32 {
+        let [number] = self.slots[slot][..] else { panic!("{slot} holds one number") };
+        number
+    }
+
+    /// Where the first value that is no finite number came from.
+    pub fn first_not_finite(&self) -> Option<&str> {
+        self.context.first_not_finite()
+    }
+
+    fn run_instructions(&mut self, program: &Program, op: OpId, at_begin: bool) {
+        let instructions = program.instructions(op);
+        let first_update = instructions
+            .iter()
+            .position(|instruction| !program.updates(instruction).is_empty())
+            .unwrap_or(instructions.len());
+        let turn = if at_begin { &instructions[..first_update] } else { &instructions[first_update..] };
+        for instruction in turn {
+            self.run_instruction(program, op, instruction);
+        }
+    }
+
+    fn run_instruction(&mut self, program: &Program, op: OpId, instruction: &crate::program::Instruction) {
+        let take = |values: &mut Self, buffer: BufferId| match program.buffers()[buffer].slot {
+            Some(slot) => std::mem::take(&mut values.slots[slot]),
+            None => values.take(program, op, buffer),
+        };
+        let mut updates: Vec<Vec<f32>> =
+            program.updates(instruction).iter().map(|&buffer| take(self, buffer)).collect();
+        let mut writes: Vec<Vec<f32>> = program
+            .writes(instruction)
+            .iter()
+            .map(|&buffer| self.spare.take(program.buffers()[buffer].elements as usize))
+            .collect();
+        let (slots, buffers) = (&self.slots, &self.buffers);
+        let reads: Vec<&[f32]> = program
+            .reads(instruction)
+            .iter()
+            .map(|&buffer| read(program, slots, buffers, op, buffer))
+            .collect();
+        let operands = Operands { reads: &reads, writes: &mut writes, updates: &mut updates };
+        formulas::apply(&instruction.formula, &mut self.context, operands);
+        self.context.look_at(&instruction.formula, program, op, &writes);
+        for (&buffer, numbers) in program.writes(instruction).iter().zip(writes) {
+            self.put(program, op, buffer, numbers, false);
+        }
+        for (&buffer, numbers) in program.updates(instruction).iter().zip(updates) {
+            self.put(program, op, buffer, numbers, false);
+        }
+    }
+
+    fn take(&mut self, program: &Program, op: OpId, buffer: BufferId) -> Vec<f32> {
+        let held = self.buffers.get_mut(buffer.index()).and_then(Option::take);
+        held.unwrap_or_else(|| missing(program, op, buffer)).numbers
+    }
+
+    fn put(&mut self, program: &Program, op: OpId, buffer: BufferId, numbers: Vec<f32>, visible: bool) {
+        if let Some(slot) = program.buffers()[buffer].slot {
+            self.slots[slot] = numbers;
+            return;
+        }
+        if self.buffers.len() < program.buffers().len() {
+            self.buffers.resize_with(program.buffers().len(), || None);
+        }
+        let before = self.buffers[buffer.index()].replace(Held { numbers, writer: op, visible });
+        if let Some(before) = before {
+            self.spare.give(before.numbers);
+        }
+    }
+
+    /// Runs an exchange on the payloads of all its members, in the order of its plan.
+    fn run_exchange(&mut self, program: &Program, exchange: &Exchange) {
+        let mut payloads: Vec<Vec<f32>> =
+            exchange.participants.iter().map(|part| self.payload(program, exchange, part)).collect();
+        collective::execute(&exchange.plan, &mut payloads, exchange.reduction);
+        for (part, payload) in exchange.participants.iter().zip(payloads) {
+            let mut rest = &payload[..];
+            for &buffer in &part.writes {
+                let length = program.buffers()[buffer].elements as usize;
+                let mut numbers = self.spare.take(length);
+                numbers.copy_from_slice(&rest[..length]);
+                rest = &rest[length..];
+                self.results.entry(part.op).or_default().push((buffer, numbers));
+            }
+            self.spare.give(payload);
+        }
+    }
+
+    /// What a member brings: its buffers end to end. The receiver of a send brings room.
+    fn payload(&mut self, program: &Program, exchange: &Exchange, part: &Participant) -> Vec<f32> {
+        let length = |buffers: &[BufferId]| -> usize {
+            buffers.iter().map(|&buffer| program.buffers()[buffer].elements as usize).sum()
+        };
+        let mut payload = self.spare.take(length(&part.reads).max(length(&part.writes)));
+        let mut at = 0;
+        for &buffer in &part.reads {
+            let op = exchange.participants[0].op;
+            let numbers = read(program, &self.slots, &self.buffers, op, buffer);
+            payload[at..at + numbers.len()].copy_from_slice(numbers);
+            at += numbers.len();
+        }
+        payload
+    }
+}
+
+fn read<'v>(
+    program: &Program,
+    slots: &'v IdVec<SlotId, Vec<f32>>,
+    buffers: &'v [Option<Held>],
+    op: OpId,
+    buffer: BufferId,
+) -> &'v [f32] {
+    if let Some(slot) = program.buffers()[buffer].slot {
+        return &slots[slot];
+    }
+    match buffers.get(buffer.index()).and_then(Option::as_ref) {
+        Some(held) if held.visible || held.writer == op => &held.numbers,
+        _ => missing(program, op, buffer),
+    }
+}
+
+fn missing(program: &Program, op: OpId, buffer: BufferId) -> ! {
+    let about = &program.ops()[op];
+    panic!(
+        "{} `{}` ({op}, {:?}) uses {buffer} before it is there: the program lacks a dependency",
+        about.rank, about.label.name, about.label.micro_batch
+    )
+}
+
+impl Interpreter for Values {
+    fn begin(&mut self, program: &Program, op: OpId) {
+        match &program.ops()[op].action {
+            Action::Compute(_) => self.run_instructions(program, op, true),
+            Action::Exchange(id) => {
+                let exchange = &program.exchanges()[*id];
+                let begun = self.begun.entry(*id).or_default();
+                *begun += 1;
+                if *begun == exchange.ops().len() {
+                    self.run_exchange(program, exchange);
+                }
+            }
+        }
+    }
+
+    fn finish(&mut self, program: &Program, op: OpId) {
+        match &program.ops()[op].action {
+            Action::Compute(_) => {
+                self.run_instructions(program, op, false);
+                for instruction in program.instructions(op) {
+                    for &buffer in program.writes(instruction) {
+                        if let Some(held) = self.buffers.get_mut(buffer.index()).and_then(Option::as_mut) {
+                            held.visible = true;
+                        }
+                    }
+                }
+            }
+            Action::Exchange(_) => {
+                for (buffer, numbers) in self.results.remove(&op).unwrap_or_default() {
+                    self.put(program, op, buffer, numbers, true);
+                }
+            }
+        }
+    }
+
+    fn free(&mut self, buffer: BufferId) {
+        if let Some(held) = self.buffers.get_mut(buffer.index()).and_then(Option::take) {
+            self.spare.give(held.numbers);
+        }
+    }
+}

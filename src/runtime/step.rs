@@ -1,0 +1,367 @@
+//! One run of one program: the event loop.
+
+use rustc_hash::FxHashMap;
+
+use crate::collective::Member;
+use crate::engine::{EventClass, EventQueue};
+use crate::ids::{CollectiveId, FlowId, Id, IdVec, LinkId, OpId, TransferId};
+use crate::network::Flow;
+use crate::program::{Action, Exchange, Op, Program};
+use crate::runtime::machine::{Costs, Machine, Outcome};
+use crate::runtime::memory::Liveness;
+use crate::runtime::{Interpreter, Stall};
+use crate::trace::{Arrow, Carried, Label, Lane, Listener, Span, Stream};
+use crate::units::{Bytes, Cycles, SimTime};
+
+/// What the event queue holds; what the network holds, it tells itself.
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    /// A compute op ends.
+    ComputeEnds(OpId),
+    /// The kernels of an exchange have been launched and its first transfers leave.
+    TransfersLeave(CollectiveId),
+}
+
+/// An in-order queue of a rank.
+#[derive(Debug, Clone, Default)]
+struct Queue {
+    ops: Vec<OpId>,
+    next: usize,
+    busy: bool,
+}
+
+/// An exchange that has begun.
+#[derive(Debug)]
+struct Running {
+    began: SimTime,
+    /// Transfers that each transfer still waits for.
+    waits: Vec<u32>,
+    /// Transfers that each op still takes part in (a send's both ends count).
+    left: Vec<u32>,
+}
+
+/// A flow on its way.
+#[derive(Debug)]
+struct OnItsWay {
+    collective: CollectiveId,
+    transfer: TransferId,
+    route: std::sync::Arc<[LinkId]>,
+    bytes: Bytes,
+    left_at: SimTime,
+}
+
+pub(super) struct Step<'m, 'a, 'p> {
+    machine: &'m mut Machine<'a>,
+    program: &'p Program,
+    interpreter: &'m mut dyn Interpreter,
+    listener: &'m mut dyn Listener,
+    costs: Costs,
+    events: EventQueue<Event>,
+    now: SimTime,
+    start: SimTime,
+    queues: Vec<Queue>,
+    waits: Vec<u32>,
+    began: IdVec<OpId, SimTime>,
+    arrived: IdVec<CollectiveId, u32>,
+    running: FxHashMap<CollectiveId, Running>,
+    flows: FxHashMap<FlowId, OnItsWay>,
+    liveness: Liveness,
+    ops_left: usize,
+    processed: u64,
+}
+
+impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
+    pub(super) fn new(
+        machine: &'m mut Machine<'a>,
+        program: &'p Program,
+        interpreter: &'m mut dyn Interpreter,
+        listener: &'m mut dyn Listener,
+        start: SimTime,
+    ) -> Self {
+        let mut queues = vec![Queue::default(); program.ranks() * Stream::ALL.len()];
+        for (id, op) in program.ops().enumerate() {
+            queues[queue_index(op)].ops.push(id);
+        }
+        let costs = machine.costs(program);
+        let ops = program.ops().len();
+        Step {
+            machine,
+            program,
+            interpreter,
+            listener,
+            costs,
+            events: EventQueue::new(),
+            now: start,
+            start,
+            queues,
+            waits: program.predecessor_counts().to_vec(),
+            began: IdVec::filled(start, ops),
+            arrived: IdVec::filled(0, program.exchanges().len()),
+            running: FxHashMap::default(),
+            flows: FxHashMap::default(),
+            liveness: Liveness::new(program),
+            ops_left: ops,
+            processed: 0,
+        }
+    }
+
+    /// Goes from event to event until every op has ended.
+    pub(super) fn run(mut self) -> Result<Outcome, Stall> {
+        self.machine.memory.keep_slots(self.program, self.now, self.listener);
+        for queue in 0..self.queues.len() {
+            self.start_next(queue);
+        }
+        let mut finished = Vec::new();
+        loop {
+            // At one moment the network comes first: what has arrived may be used by what starts.
+            match (self.machine.network.next_change(), self.events.peek_time()) {
+                (Some(change), event) if event.is_none_or(|event| change <= event) => {
+                    self.now = change;
+                    self.machine.network.advance(change, &mut finished);
+                    for flow in finished.drain(..) {
+                        self.transfer_ends(flow);
+                    }
+                }
+                (_, Some(_)) => {
+                    let (at, event) = self.events.pop().expect("an event that was just seen");
+                    self.now = at;
+                    match event {
+                        Event::ComputeEnds(op) => {
+                            self.processed += 1;
+                            self.op_ends(op);
+                        }
+                        Event::TransfersLeave(collective) => self.transfers_leave(collective),
+                    }
+                }
+                _ => break,
+            }
+        }
+        if self.ops_left > 0 {
+            return Err(self.stall());
+        }
+        Ok(Outcome { start: self.start, end: self.now, events: self.processed })
+    }
+
+    fn stall(&self) -> Stall {
+        let heads = self.queues.iter().filter_map(|queue| queue.ops.get(queue.next));
+        let heads = heads.map(|&op| (op, self.waits[op.index()]));
+        Stall::describe(self.program, self.now, self.ops_left, heads)
+    }
+
+    /// Starts the op at the head of a queue if it is ready.
+    fn start_next(&mut self, queue: usize) {
+        let Queue { ops, next, busy } = &self.queues[queue];
+        let Some(&op) = ops.get(*next).filter(|op| !busy && self.waits[op.index()] == 0) else { return };
+        self.queues[queue].busy = true;
+        match self.program.ops()[op].action {
+            Action::Compute(_) => self.begin_compute(op),
+            Action::Exchange(collective) => self.arrive(collective),
+        }
+    }
+
+    fn begin_compute(&mut self, op: OpId) {
+        self.begin(op);
+        let rank = self.program.ops()[op].rank;
+        let kernels = self.program.instructions(op).iter().filter_map(|instruction| instruction.kernel);
+        let cycles: u64 = kernels.map(|kernel| self.costs.of(rank, kernel).cycles.0).sum();
+        let cycles = Cycles((cycles as f64 * self.machine.slowdown[rank]).ceil() as u64);
+        let device = &self.machine.topology.devices()[self.machine.placement[rank]];
+        let end = device.spec.clock.after(self.now, cycles);
+        self.events.schedule(end, EventClass::Finish, Event::ComputeEnds(op));
+    }
+
+    /// A member has come to an exchange; the last one to come begins it.
+    fn arrive(&mut self, collective: CollectiveId) {
+        self.arrived[collective] += 1;
+        let exchange = &self.program.exchanges()[collective];
+        if self.arrived[collective] == exchange.ops().len() as u32 {
+            self.begin_exchange(collective);
+        }
+    }
+
+    fn begin_exchange(&mut self, collective: CollectiveId) {
+        let exchange = &self.program.exchanges()[collective];
+        for op in exchange.ops() {
+            self.begin(op);
+        }
+        let plan = &exchange.plan;
+        let mut left = vec![0; exchange.ops().len()];
+        for transfer in plan.transfers() {
+            left[exchange.op_index(transfer.from.index())] += 1;
+            left[exchange.op_index(transfer.to.index())] += 1;
+        }
+        let running = Running { began: self.now, waits: plan.predecessor_counts().to_vec(), left };
+        self.running.insert(collective, running);
+        // The slowest launch holds the exchange back: its first transfers meet in every member.
+        let launch = exchange.participants.iter().map(|part| {
+            let device = self.machine.placement[part.rank];
+            self.machine.topology.devices()[device].spec.launch
+        });
+        let launch = launch.max().unwrap_or_default();
+        self.events.schedule(self.now + launch, EventClass::Start, Event::TransfersLeave(collective));
+    }
+
+    fn transfers_leave(&mut self, collective: CollectiveId) {
+        let plan = &self.program.exchanges()[collective].plan;
+        for (id, _) in plan.transfers().enumerate() {
+            if plan.predecessor_counts()[id.index()] == 0 {
+                self.start_transfer(collective, id);
+            }
+        }
+        // A group of one moves nothing, and a member may have nothing to move: its part ends at once.
+        if plan.transfers().is_empty() {
+            self.running.remove(&collective);
+            for op in self.program.exchanges()[collective].ops() {
+                self.op_ends(op);
+            }
+            return;
+        }
+        for part in 0..self.program.exchanges()[collective].ops().len() {
+            if self.running.get(&collective).is_some_and(|running| running.left[part] == 0) {
+                self.part_ends(collective, part);
+            }
+        }
+    }
+
+    fn start_transfer(&mut self, collective: CollectiveId, id: TransferId) {
+        let exchange = &self.program.exchanges()[collective];
+        let transfer = &exchange.plan.transfers()[id];
+        let device = |member: Member| self.machine.placement[exchange.participants[member.index()].rank];
+        let route = self.machine.topology.route(
+            device(transfer.from),
+            device(transfer.to),
+            u64::from(transfer.channel),
+        );
+        let bytes = exchange.plan.bytes_of(id, exchange.bytes);
+        let flow = Flow { route: route.clone(), bytes, weight: 1.0 };
+        let flow = self.machine.network.start(self.now, flow);
+        let on_its_way = OnItsWay { collective, transfer: id, route, bytes, left_at: self.now };
+        self.flows.insert(flow, on_its_way);
+    }
+
+    fn transfer_ends(&mut self, flow: FlowId) {
+        self.processed += 1;
+        let flow = self.flows.remove(&flow).expect("a flow that this run started");
+        let exchange = &self.program.exchanges()[flow.collective];
+        self.tell_carried(exchange, &flow);
+        let transfer = &exchange.plan.transfers()[flow.transfer];
+        for next in exchange.plan.successors(flow.transfer) {
+            let running = self.running.get_mut(&flow.collective).expect("an exchange that has begun");
+            running.waits[next.index()] -= 1;
+            if running.waits[next.index()] == 0 {
+                self.start_transfer(flow.collective, next);
+            }
+        }
+        for member in [transfer.from.index(), transfer.to.index()] {
+            let part = exchange.op_index(member);
+            let running = self.running.get_mut(&flow.collective).expect("an exchange that has begun");
+            running.left[part] -= 1;
+            if running.left[part] == 0 {
+                self.part_ends(flow.collective, part);
+            }
+        }
+    }
+
+    /// The transfers of one op of an exchange are done.
+    fn part_ends(&mut self, collective: CollectiveId, part: usize) {
+        let exchange = &self.program.exchanges()[collective];
+        let running = &self.running[&collective];
+        let (began, all_ended) = (running.began, running.left.iter().all(|&left| left == 0));
+        self.tell_arrow(exchange, began);
+        if all_ended {
+            self.running.remove(&collective);
+        }
+        let op = exchange.ops().nth(part).expect("a part of the exchange");
+        self.op_ends(op);
+    }
+
+    /// Tells the interpreter that an op starts, and allocates what it is the first to use.
+    fn begin(&mut self, op: OpId) {
+        self.began[op] = self.now;
+        for buffer in self.program.touched(op) {
+            let about = &self.program.buffers()[buffer];
+            if about.slot.is_none() && self.liveness.first_use(buffer) {
+                self.machine.memory.allocate(about, self.now, self.listener);
+            }
+        }
+        self.interpreter.begin(self.program, op);
+    }
+
+    /// Tells everyone that an op has ended, frees what it was the last to use, and starts what waited.
+    fn op_ends(&mut self, op: OpId) {
+        self.interpreter.finish(self.program, op);
+        for buffer in self.program.touched(op) {
+            let about = &self.program.buffers()[buffer];
+            if about.slot.is_none() && self.liveness.last_use(buffer) {
+                self.machine.memory.free(about, self.now, self.listener);
+                self.interpreter.free(buffer);
+            }
+        }
+        self.tell_span(op);
+        self.ops_left -= 1;
+        let queue = queue_index(&self.program.ops()[op]);
+        self.queues[queue].busy = false;
+        self.queues[queue].next += 1;
+        self.start_next(queue);
+        for next in self.program.successors(op) {
+            self.waits[next.index()] -= 1;
+            if self.waits[next.index()] == 0 {
+                self.start_next(queue_index(&self.program.ops()[next]));
+            }
+        }
+    }
+
+    fn tell_span(&mut self, id: OpId) {
+        let op = &self.program.ops()[id];
+        let (bytes, collective) = match op.action {
+            Action::Compute(_) => (Bytes::ZERO, None),
+            Action::Exchange(collective) => {
+                let exchange = &self.program.exchanges()[collective];
+                (exchange.bytes, Some(exchange.kind.name()))
+            }
+        };
+        let label = label_of(op, collective);
+        let lane = Lane::Rank(op.rank, op.stream);
+        let (start, end) = (self.began[id], self.now);
+        self.listener.span(Span { lane, start, end, activity: op.activity, label, bytes });
+    }
+
+    /// A payload arrived.
+    fn tell_carried(&mut self, exchange: &Exchange, flow: &OnItsWay) {
+        let transfer = &exchange.plan.transfers()[flow.transfer];
+        let op = &self.program.ops()[exchange.participants[transfer.from.index()].op];
+        self.listener.carried(Carried {
+            route: flow.route.clone(),
+            start: flow.left_at,
+            end: self.now,
+            activity: op.activity,
+            label: label_of(op, Some(exchange.kind.name())),
+            bytes: flow.bytes,
+        });
+    }
+
+    /// A send became a receive.
+    fn tell_arrow(&mut self, exchange: &Exchange, began: SimTime) {
+        if exchange.is_send() {
+            let [from, to] = [&exchange.participants[0], &exchange.participants[1]];
+            let sender = Lane::Rank(from.rank, self.program.ops()[from.op].stream);
+            let receiver = Lane::Rank(to.rank, Stream::Compute);
+            self.listener.arrow(Arrow { from: (sender, began), to: (receiver, self.now) });
+        }
+    }
+}
+
+fn queue_index(op: &Op) -> usize {
+    op.rank.index() * Stream::ALL.len() + op.stream.index()
+}
+
+fn label_of(op: &Op, collective: Option<&'static str>) -> Label {
+    Label {
+        name: op.label.name.into(),
+        collective,
+        step: None,
+        stage: op.label.stage,
+        micro_batch: op.label.micro_batch,
+        layer: op.label.layer,
+    }
+}

@@ -1,0 +1,320 @@
+//! Gathers instructions into ops, and ops into the program.
+//!
+//! Instructions of a rank gather until something must happen between them (a collective, the end of
+//! a pass); then they become one op. So an op is as long as it can be and as short as it must be.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::collective::{Collective, CollectiveKind, CommPlan};
+use crate::compute::Kernel;
+use crate::hardware::Precision;
+use crate::ids::{BufferId, DeviceId, IdVec, MicroBatch, Rank, SlotId, Stage};
+use crate::model::Piece;
+use crate::program::{
+    Builder, ExchangeSpec, Formula, InstructionSpec, OpLabel, OpSpec, Part, Program, Reduction,
+};
+use crate::trace::{Activity, MemoryUse, Stream};
+use crate::training::TrainingPlan;
+use crate::training::lower::{Cell, PerRank, kernels};
+use crate::training::state::{ParameterSlots, State};
+use crate::units::Bytes;
+
+pub(super) struct Emitter<'a> {
+    plan: &'a TrainingPlan,
+    state: &'a State,
+    builder: Builder,
+    pending: IdVec<Rank, Vec<InstructionSpec>>,
+    /// Weight gradients that have not found their op yet.
+    weights: IdVec<Rank, Vec<InstructionSpec>>,
+    put_off: bool,
+    taken_off: Vec<(Rank, InstructionSpec)>,
+    activity: Activity,
+    label: OpLabel,
+    plans: BTreeMap<(&'static str, Bytes, Vec<DeviceId>), Arc<CommPlan>>,
+}
+
+impl<'a> Emitter<'a> {
+    pub(super) fn new(plan: &'a TrainingPlan, state: &'a State) -> Self {
+        let ranks = plan.mesh.ranks() as usize;
+        Emitter {
+            plan,
+            state,
+            builder: Builder::new(ranks),
+            pending: IdVec::filled(Vec::new(), ranks),
+            weights: IdVec::filled(Vec::new(), ranks),
+            put_off: false,
+            taken_off: Vec::new(),
+            activity: Activity::Other,
+            label: OpLabel::default(),
+            plans: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn build(self) -> Program {
+        assert!(self.pending.iter().all(Vec::is_empty), "every instruction found its op");
+        self.builder.build()
+    }
+
+    /// What the ops from now on are called.
+    pub(super) fn pass(
+        &mut self,
+        activity: Activity,
+        name: &'static str,
+        stage: Stage,
+        micro_batch: MicroBatch,
+    ) {
+        self.activity = activity;
+        self.label = OpLabel { name, stage: Some(stage), micro_batch: Some(micro_batch), layer: None };
+        self.put_off = false;
+    }
+
+    /// What the ops from now on are called when they belong to no micro-batch.
+    pub(super) fn phase(&mut self, activity: Activity, name: &'static str) {
+        self.activity = activity;
+        self.label = OpLabel { name, ..OpLabel::default() };
+        self.put_off = false;
+    }
+
+    /// Which piece the instructions from now on belong to.
+    pub(super) fn piece(&mut self, piece: Piece) {
+        self.label.layer = match piece {
+            Piece::Block(layer) | Piece::Dense(layer) => Some(layer),
+            Piece::Embedding | Piece::Head | Piece::Loss => None,
+        };
+    }
+
+    /// Whether weight gradients wait for a pass of their own.
+    pub(super) fn put_off_weights(&mut self, put_off: bool) {
+        self.put_off = put_off;
+    }
+
+    /// The weight gradients put off since the last call.
+    pub(super) fn take_put_off(&mut self) -> Vec<(Rank, InstructionSpec)> {
+        std::mem::take(&mut self.taken_off)
+    }
+
+    /// The slots of a piece's parameters, as buffers: weight and gradient of each.
+    pub(super) fn parameters(&mut self, rank: Rank, piece: Piece) -> Vec<ParameterBuffers> {
+        let slots = self.state.of(rank, piece);
+        slots.iter().map(|slots| self.parameter(slots)).collect()
+    }
+
+    pub(super) fn parameter(&mut self, slots: &ParameterSlots) -> ParameterBuffers {
+        ParameterBuffers { weight: self.slot(slots.weight), gradient: self.slot(slots.gradient) }
+    }
+
+    pub(super) fn slot(&mut self, slot: SlotId) -> BufferId {
+        let about = self.state.slots()[slot];
+        self.builder.slot(slot, about.rank, about.elements, about.bytes, about.usage)
+    }
+
+    /// A buffer in the precision of activations.
+    pub(super) fn activation(&mut self, rank: Rank, elements: u64) -> BufferId {
+        let bytes = self.plan.precision.bytes_of(elements);
+        self.builder.buffer(rank, elements, bytes, MemoryUse::Activations)
+    }
+
+    /// A buffer of numbers of a given width.
+    pub(super) fn bytes_buffer(
+        &mut self,
+        rank: Rank,
+        elements: u64,
+        bytes: u64,
+        usage: MemoryUse,
+    ) -> BufferId {
+        self.builder.buffer(rank, elements, Bytes(elements * bytes), usage)
+    }
+
+    pub(super) fn elements(&self, buffer: BufferId) -> u64 {
+        self.builder.describe(buffer).elements
+    }
+
+    /// Adds an instruction to a rank's next op.
+    pub(super) fn run(
+        &mut self,
+        rank: Rank,
+        formula: Formula,
+        kernel: Option<Kernel>,
+        reads: &[BufferId],
+        writes: &[BufferId],
+        updates: &[BufferId],
+    ) {
+        self.instruction(rank, spec(formula, kernel, reads, writes, updates));
+    }
+
+    pub(super) fn instruction(&mut self, rank: Rank, instruction: InstructionSpec) {
+        self.pending[rank].push(instruction);
+    }
+
+    /// Adds a weight gradient: it may run beside a collective, or be put off to a pass of its own.
+    pub(super) fn run_weight(
+        &mut self,
+        rank: Rank,
+        formula: Formula,
+        kernel: Option<Kernel>,
+        reads: &[BufferId],
+        updates: &[BufferId],
+    ) {
+        let instruction = spec(formula, kernel, reads, &[], updates);
+        if self.put_off {
+            self.taken_off.push((rank, instruction));
+        } else {
+            self.weights[rank].push(instruction);
+        }
+    }
+
+    /// Makes ops of what has gathered on these ranks.
+    pub(super) fn flush(&mut self, ranks: &[Rank]) {
+        for &rank in ranks {
+            let weights = std::mem::take(&mut self.weights[rank]);
+            self.pending[rank].extend(weights);
+            self.flush_pending(rank);
+        }
+    }
+
+    fn flush_pending(&mut self, rank: Rank) {
+        let instructions = std::mem::take(&mut self.pending[rank]);
+        if !instructions.is_empty() {
+            let op = OpSpec { rank, stream: Stream::Compute, activity: self.activity, label: self.label };
+            self.builder.compute(op, instructions);
+        }
+    }
+
+    /// Sums (or takes the maximum of) a buffer over the tensor ranks of a cell. Weight gradients that
+    /// have gathered run while the sum is on its way.
+    pub(super) fn reduce_tensor(
+        &mut self,
+        cell: &Cell,
+        buffers: &PerRank,
+        precision: Precision,
+        reduction: Reduction,
+    ) {
+        if cell.ranks.len() == 1 {
+            let weights = std::mem::take(&mut self.weights[cell.ranks[0]]);
+            self.pending[cell.ranks[0]].extend(weights);
+            return;
+        }
+        for &rank in &cell.ranks {
+            self.flush_pending(rank);
+        }
+        let bytes = precision.bytes_of(self.elements(buffers[0]));
+        let parts = cell.ranks.iter().zip(buffers).map(|(&rank, &buffer)| Part {
+            rank,
+            reads: vec![buffer],
+            writes: vec![buffer],
+        });
+        let label = OpLabel { name: "all-reduce", ..self.label };
+        self.exchange(Stream::Tensor, Activity::TensorComm, label, bytes, reduction, parts.collect());
+        for &rank in &cell.ranks {
+            let weights = std::mem::take(&mut self.weights[rank]);
+            self.pending[rank].extend(weights);
+            self.flush_pending(rank);
+        }
+    }
+
+    /// An all-reduce among parts.
+    pub(super) fn exchange(
+        &mut self,
+        stream: Stream,
+        activity: Activity,
+        label: OpLabel,
+        bytes: Bytes,
+        reduction: Reduction,
+        parts: Vec<Part>,
+    ) {
+        let ranks: Vec<Rank> = parts.iter().map(|part| part.rank).collect();
+        let plan = self.plan_of(CollectiveKind::AllReduce, bytes, &ranks);
+        let kind = CollectiveKind::AllReduce;
+        self.builder.exchange(ExchangeSpec { kind, reduction, bytes, plan, stream, activity, label, parts });
+    }
+
+    /// Sends what each rank of a cell holds to the same tensor rank of another stage; returns the
+    /// buffers that arrive there.
+    pub(super) fn send(&mut self, cell: &Cell, x: PerRank, to: Stage, micro_batch: MicroBatch) -> PerRank {
+        let forward = to > cell.stage;
+        let (stream, name) = if forward {
+            (Stream::SendNext, "send forward")
+        } else {
+            (Stream::SendPrevious, "send backward")
+        };
+        let label = OpLabel { name, stage: Some(cell.stage), micro_batch: Some(micro_batch), layer: None };
+        let mut arrived = Vec::new();
+        for (&rank, buffer) in cell.ranks.iter().zip(x) {
+            let at = self.plan.mesh.coordinates(rank);
+            let target = self.plan.mesh.rank(crate::parallel::Coordinates { pipeline: to.0, ..at });
+            let elements = self.elements(buffer);
+            let bytes = self.plan.precision.bytes_of(elements);
+            let landing = self.activation(target, elements);
+            let plan = self.plan_of(CollectiveKind::SendReceive, bytes, &[rank, target]);
+            let from = Part { rank, reads: vec![buffer], writes: vec![] };
+            let into = Part { rank: target, reads: vec![], writes: vec![landing] };
+            self.builder.send(ExchangeSpec {
+                kind: CollectiveKind::SendReceive,
+                reduction: Reduction::Sum,
+                bytes,
+                plan,
+                stream,
+                activity: Activity::PipelineComm,
+                label,
+                parts: vec![from, into],
+            });
+            arrived.push(landing);
+        }
+        arrived
+    }
+
+    /// The plan of a collective, made once for each kind, size and group of devices.
+    fn plan_of(&mut self, kind: CollectiveKind, bytes: Bytes, ranks: &[Rank]) -> Arc<CommPlan> {
+        let devices: Vec<DeviceId> = ranks.iter().map(|&rank| self.plan.placement[rank]).collect();
+        let plan = self.plan;
+        let known = self.plans.entry((kind.name(), bytes, devices.clone()));
+        let make = || {
+            let call = Collective { kind, bytes, group: devices.into() };
+            Arc::new(plan.algorithm.plan(&call, &plan.topology))
+        };
+        known.or_insert_with(make).clone()
+    }
+
+    /// Zeroes a rank's loss and, when it trains, its gradients: the first work of a step.
+    pub(super) fn zero(&mut self, rank: Rank, trains: bool) {
+        let state = self.state;
+        let gradients = state.of_rank(rank).filter(|_| trains).map(|slots| slots.gradient);
+        let slots: Vec<SlotId> = gradients.chain(state.loss(rank)).collect();
+        let buffers: Vec<BufferId> = slots.into_iter().map(|slot| self.slot(slot)).collect();
+        if buffers.is_empty() {
+            return;
+        }
+        let elements = buffers.iter().map(|&buffer| self.elements(buffer)).sum();
+        self.phase(Activity::Optimizer, "zero gradients");
+        self.run(rank, Formula::Zero, kernels::fill(elements), &[], &[], &buffers);
+        self.flush(&[rank]);
+    }
+
+    pub(super) fn state(&self) -> &'a State {
+        self.state
+    }
+}
+
+/// A parameter's shard as buffers of the program.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ParameterBuffers {
+    pub(super) weight: BufferId,
+    pub(super) gradient: BufferId,
+}
+
+fn spec(
+    formula: Formula,
+    kernel: Option<Kernel>,
+    reads: &[BufferId],
+    writes: &[BufferId],
+    updates: &[BufferId],
+) -> InstructionSpec {
+    InstructionSpec {
+        formula,
+        kernel,
+        reads: reads.to_vec(),
+        writes: writes.to_vec(),
+        updates: updates.to_vec(),
+    }
+}

@@ -1,0 +1,491 @@
+//! Forward and backward of a GPT's pieces, split over tensor ranks as in Megatron-LM.
+//!
+//! Shoeybi et al., "Megatron-LM: Training Multi-Billion Parameter Language Models Using Model
+//! Parallelism", 2019, section 3: the first linear map of attention and of the MLP is split by
+//! columns, the second by rows, so that each needs one all-reduce forward (of what it adds to the
+//! residual stream) and one backward (of the gradient of its input). The vocabulary of the embedding
+//! and of the logits is split too.
+//!
+//! Letters: x the residual stream (rows, hidden), n a norm's output, o an attention's, p a partial
+//! sum, a and h before and after the MLP's nonlinearity; d… a gradient.
+
+use crate::compute::Pass;
+use crate::hardware::Precision;
+use crate::ids::{BufferId, Rank};
+use crate::model::{Gpt, Model, Piece};
+use crate::program::{Formula, Reduction};
+use crate::trace::MemoryUse;
+use crate::training::lower::emit::ParameterBuffers;
+use crate::training::lower::{Cell, Lowering, PerRank, Saved, kernels};
+
+/// What a block keeps for its backward pass, on each rank.
+#[derive(Debug, Clone)]
+pub(super) struct BlockSaved {
+    attention: Vec<AttentionSaved>,
+    mlp: Vec<MlpSaved>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct AttentionSaved {
+    norm: NormSaved,
+    qkv: BufferId,
+    o: BufferId,
+    log_sum_exp: BufferId,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct MlpSaved {
+    norm: NormSaved,
+    a: BufferId,
+    h: BufferId,
+}
+
+/// What a norm keeps: its input, its output (the next map's input) and two numbers a row.
+#[derive(Debug, Clone, Copy)]
+struct NormSaved {
+    x: BufferId,
+    n: BufferId,
+    statistics: BufferId,
+}
+
+/// What the head keeps for its backward pass, on each rank.
+#[derive(Debug, Clone)]
+pub(super) struct HeadSaved {
+    norm: Vec<NormSaved>,
+    logits: PerRank,
+    max: PerRank,
+    sums: PerRank,
+    targets: PerRank,
+}
+
+/// Positions of a block's parameters in [`Model::parameters`].
+mod block {
+    pub const ATTENTION_NORM: usize = 0;
+    pub const QKV: usize = 2;
+    pub const OUTPUT: usize = 4;
+    pub const MLP_NORM: usize = 6;
+    pub const UP: usize = 8;
+    pub const DOWN: usize = 10;
+}
+
+impl Lowering<'_> {
+    fn gpt(&self) -> &Gpt {
+        let Model::Gpt(gpt) = &self.plan.model else { panic!("only a GPT has blocks") };
+        gpt
+    }
+
+    fn hidden(&self) -> u64 {
+        self.gpt().hidden
+    }
+
+    fn tensor(&self) -> u64 {
+        u64::from(self.plan.mesh.tensor)
+    }
+
+    /// Each rank looks up the ids that it holds; the sum over ranks is the embedding.
+    pub(super) fn embedding_forward(&mut self, cell: &Cell, tokens: PerRank) -> (PerRank, Saved) {
+        let (rows, hidden) = (self.rows(), self.hidden());
+        let share = self.gpt().vocabulary / self.tensor();
+        let sequence = self.gpt().sequence as u32;
+        let precision = self.plan.precision;
+        let mut partial = PerRank::new();
+        for (index, &rank) in cell.ranks.iter().enumerate() {
+            let [table, _] = self.two(rank, Piece::Embedding);
+            let x = self.emitter.activation(rank, rows * hidden);
+            let formula = Formula::Embed { first_row: index as u32 * share as u32, width: hidden as u32 };
+            let kernel = kernels::embedding(rows, hidden, false, precision);
+            self.emitter.run(rank, formula, kernel, &[tokens[index], table.weight], &[x], &[]);
+            partial.push(x);
+        }
+        self.emitter.reduce_tensor(cell, &partial, precision, Reduction::Sum);
+        let mut out = PerRank::new();
+        for (index, &rank) in cell.ranks.iter().enumerate() {
+            let [_, positions] = self.two(rank, Piece::Embedding);
+            let y = self.emitter.activation(rank, rows * hidden);
+            let formula = Formula::AddPositions { first: 0, sequence, width: hidden as u32 };
+            let kernel = kernels::elementwise(rows * hidden, 2, 1, 1, precision);
+            self.emitter.run(rank, formula, kernel, &[partial[index], positions.weight], &[y], &[]);
+            out.push(y);
+        }
+        (out, Saved::Embedding { tokens })
+    }
+
+    pub(super) fn embedding_backward(&mut self, cell: &Cell, dx: PerRank, tokens: &PerRank) -> PerRank {
+        let (rows, hidden) = (self.rows(), self.hidden());
+        let share = self.gpt().vocabulary / self.tensor();
+        let sequence = self.gpt().sequence as u32;
+        let precision = self.plan.precision;
+        for (index, &rank) in cell.ranks.iter().enumerate() {
+            let [table, positions] = self.two(rank, Piece::Embedding);
+            let width = hidden as u32;
+            let formula = Formula::PositionsWeight { first: 0, sequence, width };
+            let kernel = kernels::elementwise(rows * hidden, 1, 0, 1, precision);
+            self.emitter.run_weight(rank, formula, kernel, &[dx[index]], &[positions.gradient]);
+            let formula = Formula::EmbedWeight { first_row: index as u32 * share as u32, width };
+            let kernel = kernels::embedding(rows, hidden, true, precision);
+            self.emitter.run_weight(rank, formula, kernel, &[tokens[index], dx[index]], &[table.gradient]);
+        }
+        PerRank::new()
+    }
+
+    pub(super) fn block_forward(&mut self, cell: &Cell, piece: Piece, x: PerRank) -> (PerRank, Saved) {
+        let (p, attention) = self.attention_forward(cell, piece, &x);
+        let x = self.add_to_stream(cell, piece, block::OUTPUT + 1, &x, &p);
+        let (p, mlp) = self.mlp_forward(cell, piece, &x);
+        let x = self.add_to_stream(cell, piece, block::DOWN + 1, &x, &p);
+        (x, Saved::Block(Box::new(BlockSaved { attention, mlp })))
+    }
+
+    pub(super) fn block_backward(
+        &mut self,
+        cell: &Cell,
+        piece: Piece,
+        dx: PerRank,
+        saved: &BlockSaved,
+    ) -> PerRank {
+        let dx = self.mlp_backward(cell, piece, dx, &saved.mlp);
+        self.attention_backward(cell, piece, dx, &saved.attention)
+    }
+
+    /// norm → q, k, v of this rank's heads → attention → the rows of the output map that they meet.
+    fn attention_forward(
+        &mut self,
+        cell: &Cell,
+        piece: Piece,
+        x: &PerRank,
+    ) -> (PerRank, Vec<AttentionSaved>) {
+        let (rows, hidden) = (self.rows(), self.hidden());
+        let own = hidden / self.tensor();
+        let (formula, shape) = self.attention_shape();
+        let mut saved = Vec::new();
+        let mut partial = PerRank::new();
+        for (index, &rank) in cell.ranks.iter().enumerate() {
+            let w = self.emitter.parameters(rank, piece);
+            let norm = self.norm_forward(rank, &w[block::ATTENTION_NORM..], x[index]);
+            let qkv = self.linear_forward(rank, &w[block::QKV..block::QKV + 2], norm.n, (hidden, 3 * own));
+            let o = self.emitter.activation(rank, rows * own);
+            let log_sum_exp = self.emitter.bytes_buffer(rank, rows * shape.heads, 4, MemoryUse::Activations);
+            let kernel = kernels::attention(shape, false);
+            self.emitter.run(rank, formula, kernel, &[qkv], &[o, log_sum_exp], &[]);
+            let p = self.linear_forward(rank, &w[block::OUTPUT..block::OUTPUT + 1], o, (own, hidden));
+            saved.push(AttentionSaved { norm, qkv, o, log_sum_exp });
+            partial.push(p);
+        }
+        self.emitter.reduce_tensor(cell, &partial, self.plan.precision, Reduction::Sum);
+        (partial, saved)
+    }
+
+    fn attention_backward(
+        &mut self,
+        cell: &Cell,
+        piece: Piece,
+        dx: PerRank,
+        saved: &[AttentionSaved],
+    ) -> PerRank {
+        let (rows, hidden) = (self.rows(), self.hidden());
+        let own = hidden / self.tensor();
+        let (forward, shape) = self.attention_shape();
+        let Formula::Attention { heads, head_dim, sequence } = forward else { unreachable!("see there") };
+        let formula = Formula::AttentionInput { heads, head_dim, sequence };
+        let mut dn = PerRank::new();
+        for (index, &rank) in cell.ranks.iter().enumerate() {
+            let w = self.emitter.parameters(rank, piece);
+            let keep = &saved[index];
+            self.bias_backward(rank, w[block::OUTPUT + 1], dx[index]);
+            let d_o = self.linear_backward(
+                rank,
+                &w[block::OUTPUT..block::OUTPUT + 1],
+                dx[index],
+                keep.o,
+                (own, hidden),
+            );
+            let dqkv = self.emitter.activation(rank, rows * 3 * own);
+            let kernel = kernels::attention(shape, true);
+            let reads = [d_o, keep.qkv, keep.o, keep.log_sum_exp];
+            self.emitter.run(rank, formula, kernel, &reads, &[dqkv], &[]);
+            let qkv = &w[block::QKV..block::QKV + 2];
+            dn.push(self.linear_backward(rank, qkv, dqkv, keep.norm.n, (hidden, 3 * own)));
+        }
+        self.emitter.reduce_tensor(cell, &dn, self.plan.precision, Reduction::Sum);
+        let norms = saved.iter().map(|keep| keep.norm).collect::<Vec<_>>();
+        self.norm_backward(cell, piece, block::ATTENTION_NORM, &dn, &norms, Some(&dx))
+    }
+
+    /// norm → this rank's columns of the up map → GELU → the rows of the down map that they meet.
+    fn mlp_forward(&mut self, cell: &Cell, piece: Piece, x: &PerRank) -> (PerRank, Vec<MlpSaved>) {
+        let (rows, hidden) = (self.rows(), self.hidden());
+        let own = self.gpt().ffn() / self.tensor();
+        let mut saved = Vec::new();
+        let mut partial = PerRank::new();
+        for (index, &rank) in cell.ranks.iter().enumerate() {
+            let w = self.emitter.parameters(rank, piece);
+            let norm = self.norm_forward(rank, &w[block::MLP_NORM..], x[index]);
+            let a = self.linear_forward(rank, &w[block::UP..block::UP + 2], norm.n, (hidden, own));
+            let h = self.emitter.activation(rank, rows * own);
+            let kernel = kernels::elementwise(rows * own, 1, 1, kernels::GELU_FLOPS, self.plan.precision);
+            self.emitter.run(rank, Formula::Gelu, kernel, &[a], &[h], &[]);
+            partial.push(self.linear_forward(rank, &w[block::DOWN..block::DOWN + 1], h, (own, hidden)));
+            saved.push(MlpSaved { norm, a, h });
+        }
+        self.emitter.reduce_tensor(cell, &partial, self.plan.precision, Reduction::Sum);
+        (partial, saved)
+    }
+
+    fn mlp_backward(&mut self, cell: &Cell, piece: Piece, dx: PerRank, saved: &[MlpSaved]) -> PerRank {
+        let (rows, hidden) = (self.rows(), self.hidden());
+        let own = self.gpt().ffn() / self.tensor();
+        let mut dn = PerRank::new();
+        for (index, &rank) in cell.ranks.iter().enumerate() {
+            let w = self.emitter.parameters(rank, piece);
+            let keep = &saved[index];
+            self.bias_backward(rank, w[block::DOWN + 1], dx[index]);
+            let down = &w[block::DOWN..block::DOWN + 1];
+            let dh = self.linear_backward(rank, down, dx[index], keep.h, (own, hidden));
+            let da = self.emitter.activation(rank, rows * own);
+            let kernel = kernels::elementwise(rows * own, 2, 1, kernels::GELU_FLOPS, self.plan.precision);
+            self.emitter.run(rank, Formula::GeluInput, kernel, &[dh, keep.a], &[da], &[]);
+            let up = &w[block::UP..block::UP + 2];
+            dn.push(self.linear_backward(rank, up, da, keep.norm.n, (hidden, own)));
+        }
+        self.emitter.reduce_tensor(cell, &dn, self.plan.precision, Reduction::Sum);
+        let norms = saved.iter().map(|keep| keep.norm).collect::<Vec<_>>();
+        self.norm_backward(cell, piece, block::MLP_NORM, &dn, &norms, Some(&dx))
+    }
+
+    /// Final norm → logits of this rank's share of the vocabulary → loss.
+    ///
+    /// The softmax over a split vocabulary needs two small all-reduces: of the greatest logit, and of
+    /// Σ exp and the target's logit (Megatron-LM's vocabulary-parallel cross-entropy).
+    pub(super) fn head_forward(&mut self, cell: &Cell, x: PerRank, targets: &PerRank) -> (PerRank, Saved) {
+        let (rows, hidden) = (self.rows(), self.hidden());
+        let share = self.gpt().vocabulary / self.tensor();
+        let (mut norm, mut logits) = (Vec::new(), PerRank::new());
+        for (index, &rank) in cell.ranks.iter().enumerate() {
+            let w = self.emitter.parameters(rank, Piece::Head);
+            let kept = self.norm_forward(rank, &w, x[index]);
+            logits.push(self.linear_forward(rank, &w[2..3], kept.n, (hidden, share)));
+            norm.push(kept);
+        }
+        let (max, sums) = self.cross_entropy_forward(cell, &logits, targets, share, rows);
+        let targets = targets.clone();
+        (PerRank::new(), Saved::Head(Box::new(HeadSaved { norm, logits, max, sums, targets })))
+    }
+
+    pub(super) fn head_backward(&mut self, cell: &Cell, saved: &HeadSaved) -> PerRank {
+        let hidden = self.hidden();
+        let share = self.gpt().vocabulary / self.tensor();
+        let mut dn = PerRank::new();
+        for (index, &rank) in cell.ranks.iter().enumerate() {
+            let w = self.emitter.parameters(rank, Piece::Head);
+            let reads = [saved.logits[index], saved.targets[index], saved.max[index], saved.sums[index]];
+            let dlogits = self.cross_entropy_backward(rank, index, reads, share);
+            let n = saved.norm[index].n;
+            dn.push(self.linear_backward(rank, &w[2..3], dlogits, n, (hidden, share)));
+        }
+        self.emitter.reduce_tensor(cell, &dn, self.plan.precision, Reduction::Sum);
+        self.norm_backward(cell, Piece::Head, 0, &dn, &saved.norm, None)
+    }
+
+    /// The loss over classes split in equal shares; returns the greatest logits and the sums.
+    pub(super) fn cross_entropy_forward(
+        &mut self,
+        cell: &Cell,
+        logits: &PerRank,
+        targets: &PerRank,
+        share: u64,
+        rows: u64,
+    ) -> (PerRank, PerRank) {
+        let scale = self.loss_scale();
+        let (mut max, mut sums) = (PerRank::new(), PerRank::new());
+        for (index, &rank) in cell.ranks.iter().enumerate() {
+            let top = self.emitter.bytes_buffer(rank, rows, 4, MemoryUse::Activations);
+            let kernel = kernels::elementwise(rows * share, 1, 0, 1, self.plan.precision);
+            let formula = Formula::LogitMax { classes: share as u32 };
+            self.emitter.run(rank, formula, kernel, &[logits[index]], &[top], &[]);
+            max.push(top);
+        }
+        self.emitter.reduce_tensor(cell, &max, Precision::F32, Reduction::Max);
+        for (index, &rank) in cell.ranks.iter().enumerate() {
+            let sum = self.emitter.bytes_buffer(rank, 2 * rows, 4, MemoryUse::Activations);
+            let (first_class, classes) = (index as u32 * share as u32, share as u32);
+            let formula = Formula::LogitSums { first_class, classes };
+            let kernel = kernels::elementwise(rows * share, 1, 0, kernels::EXP_FLOPS, self.plan.precision);
+            let reads = [logits[index], targets[index], max[index]];
+            self.emitter.run(rank, formula, kernel, &reads, &[sum], &[]);
+            sums.push(sum);
+        }
+        self.emitter.reduce_tensor(cell, &sums, Precision::F32, Reduction::Sum);
+        for (index, &rank) in cell.ranks.iter().enumerate() {
+            let loss = self.loss_buffer(rank);
+            let formula = Formula::CrossEntropy { scale };
+            self.emitter.run(rank, formula, None, &[sums[index]], &[], &[loss]);
+        }
+        (max, sums)
+    }
+
+    /// dlogits = (softmax − one-hot)·scale / rows, on this rank's share of the classes.
+    pub(super) fn cross_entropy_backward(
+        &mut self,
+        rank: Rank,
+        index: usize,
+        reads: [BufferId; 4],
+        share: u64,
+    ) -> BufferId {
+        let elements = self.emitter.elements(reads[0]);
+        let dlogits = self.emitter.activation(rank, elements);
+        let (first_class, classes) = (index as u32 * share as u32, share as u32);
+        let formula = Formula::CrossEntropyInput { first_class, classes, scale: self.loss_scale() };
+        let kernel = kernels::elementwise(elements, 1, 1, kernels::EXP_FLOPS, self.plan.precision);
+        self.emitter.run(rank, formula, kernel, &reads, &[dlogits], &[]);
+        dlogits
+    }
+
+    /// Where a rank of the last stage gathers its loss.
+    pub(super) fn loss_buffer(&mut self, rank: Rank) -> BufferId {
+        let slot = self.emitter.state().loss(rank).expect("a rank of the last stage");
+        self.emitter.slot(slot)
+    }
+
+    fn two(&mut self, rank: Rank, piece: Piece) -> [ParameterBuffers; 2] {
+        let w = self.emitter.parameters(rank, piece);
+        [w[0], w[1]]
+    }
+
+    fn attention_shape(&self) -> (Formula, kernels::AttentionShape) {
+        let gpt = self.gpt();
+        let heads = gpt.heads / self.tensor();
+        let formula = Formula::Attention {
+            heads: heads as u32,
+            head_dim: gpt.head_dim() as u32,
+            sequence: gpt.sequence as u32,
+        };
+        let shape = kernels::AttentionShape {
+            batch: self.plan.micro_batch,
+            heads,
+            head_dim: gpt.head_dim(),
+            sequence: gpt.sequence,
+            precision: self.plan.precision,
+        };
+        (formula, shape)
+    }
+
+    fn norm_forward(&mut self, rank: Rank, w: &[ParameterBuffers], x: BufferId) -> NormSaved {
+        let (rows, hidden) = (self.rows(), self.hidden());
+        let n = self.emitter.activation(rank, rows * hidden);
+        let statistics = self.emitter.bytes_buffer(rank, 2 * rows, 4, MemoryUse::Activations);
+        let formula = Formula::Norm { width: hidden as u32 };
+        let kernel = kernels::norm(rows, hidden, false, self.plan.precision);
+        self.emitter.run(rank, formula, kernel, &[x, w[0].weight, w[1].weight], &[n, statistics], &[]);
+        NormSaved { x, n, statistics }
+    }
+
+    /// Gradient of a norm's input; where a residual stream passes by it, its gradient is added.
+    fn norm_backward(
+        &mut self,
+        cell: &Cell,
+        piece: Piece,
+        first: usize,
+        dn: &PerRank,
+        saved: &[NormSaved],
+        beside: Option<&PerRank>,
+    ) -> PerRank {
+        let (rows, hidden) = (self.rows(), self.hidden());
+        let precision = self.plan.precision;
+        let width = hidden as u32;
+        let mut out = PerRank::new();
+        for (index, &rank) in cell.ranks.iter().enumerate() {
+            let w = self.emitter.parameters(rank, piece);
+            let (gain, bias) = (w[first], w[first + 1]);
+            let keep = saved[index];
+            let dx = self.emitter.activation(rank, rows * hidden);
+            let kernel = kernels::norm(rows, hidden, true, precision);
+            let reads = [dn[index], keep.x, gain.weight, keep.statistics];
+            self.emitter.run(rank, Formula::NormInput { width }, kernel, &reads, &[dx], &[]);
+            let reads = [dn[index], keep.x, keep.statistics];
+            let updates = [gain.gradient, bias.gradient];
+            let kernel = kernels::elementwise(rows * hidden, 2, 0, 4, precision);
+            self.emitter.run_weight(rank, Formula::NormWeight { width }, kernel, &reads, &updates);
+            out.push(match beside {
+                None => dx,
+                Some(stream) => {
+                    let sum = self.emitter.activation(rank, rows * hidden);
+                    let kernel = kernels::elementwise(rows * hidden, 2, 1, 1, precision);
+                    self.emitter.run(rank, Formula::Add, kernel, &[stream[index], dx], &[sum], &[]);
+                    sum
+                }
+            });
+        }
+        out
+    }
+
+    /// y = x·W (+ b) with the parameters `w` = \[W\] or \[W, b\], of shape (inputs, outputs).
+    pub(super) fn linear_forward(
+        &mut self,
+        rank: Rank,
+        w: &[ParameterBuffers],
+        x: BufferId,
+        (inputs, outputs): (u64, u64),
+    ) -> BufferId {
+        let rows = self.rows();
+        let y = self.emitter.activation(rank, rows * outputs);
+        let formula = Formula::Linear { inputs: inputs as u32, outputs: outputs as u32 };
+        let kernel = kernels::gemm(rows, inputs, outputs, Pass::Forward, self.plan.precision);
+        let mut reads = vec![x];
+        reads.extend(w.iter().map(|w| w.weight));
+        self.emitter.run(rank, formula, kernel, &reads, &[y], &[]);
+        y
+    }
+
+    /// dx = dy·Wᵀ now; dW = xᵀ·dy and db = Σ dy when weight gradients have their turn.
+    pub(super) fn linear_backward(
+        &mut self,
+        rank: Rank,
+        w: &[ParameterBuffers],
+        dy: BufferId,
+        x: BufferId,
+        (inputs, outputs): (u64, u64),
+    ) -> BufferId {
+        let (rows, precision) = (self.rows(), self.plan.precision);
+        let dx = self.emitter.activation(rank, rows * inputs);
+        let formula = Formula::LinearInput { inputs: inputs as u32, outputs: outputs as u32 };
+        let kernel = kernels::gemm(rows, inputs, outputs, Pass::InputGradient, precision);
+        self.emitter.run(rank, formula, kernel, &[dy, w[0].weight], &[dx], &[]);
+        self.linear_weight(rank, w, dy, x, (inputs, outputs));
+        dx
+    }
+
+    /// dW = xᵀ·dy and db = Σ dy.
+    pub(super) fn linear_weight(
+        &mut self,
+        rank: Rank,
+        w: &[ParameterBuffers],
+        dy: BufferId,
+        x: BufferId,
+        (inputs, outputs): (u64, u64),
+    ) {
+        let formula = Formula::LinearWeight { inputs: inputs as u32, outputs: outputs as u32 };
+        let kernel = kernels::gemm(self.rows(), inputs, outputs, Pass::WeightGradient, self.plan.precision);
+        let gradients: Vec<BufferId> = w.iter().map(|w| w.gradient).collect();
+        self.emitter.run_weight(rank, formula, kernel, &[x, dy], &gradients);
+    }
+
+    /// x + p + b, where b is the bias of the row-split map whose partial sums p were.
+    fn add_to_stream(&mut self, cell: &Cell, piece: Piece, bias: usize, x: &PerRank, p: &PerRank) -> PerRank {
+        let elements = self.rows() * self.hidden();
+        let mut out = PerRank::new();
+        for (index, &rank) in cell.ranks.iter().enumerate() {
+            let b = self.emitter.parameters(rank, piece)[bias];
+            let y = self.emitter.activation(rank, elements);
+            let kernel = kernels::elementwise(elements, 2, 1, 2, self.plan.precision);
+            self.emitter.run(rank, Formula::AddBias, kernel, &[x[index], p[index], b.weight], &[y], &[]);
+            out.push(y);
+        }
+        out
+    }
+
+    fn bias_backward(&mut self, rank: Rank, b: ParameterBuffers, dy: BufferId) {
+        let elements = self.emitter.elements(dy);
+        let kernel = kernels::elementwise(elements, 1, 0, 1, self.plan.precision);
+        self.emitter.run_weight(rank, Formula::BiasWeight, kernel, &[dy], &[b.gradient]);
+    }
+}

@@ -1,0 +1,189 @@
+//! The end of a step: gradients meet, are clipped, and the optimiser steps; or sub-models are fused.
+
+use crate::ids::{BufferId, Rank, Stage};
+use crate::model::Piece;
+use crate::parallel::{Axis, Coordinates};
+use crate::program::{Formula, OpLabel, OptimizerRule, Part, Reduction};
+use crate::trace::{Activity, MemoryUse, Stream};
+use crate::training::lower::{Lowering, kernels};
+use crate::training::state::ParameterBytes;
+use crate::training::sync::SyncAction;
+use crate::units::Bytes;
+
+/// Parameters of a stage whose gradients (or weights) travel together: indices into the parameters of
+/// each piece, last piece first, as the backward pass makes them ready.
+type Bucket = Vec<(Piece, usize)>;
+
+impl Lowering<'_> {
+    /// Sums the gradients of a stage over replicas, bucket by bucket. Each bucket leaves when its last
+    /// gradient is ready, under what is left of the backward pass.
+    pub(super) fn reduce_gradients(&mut self, stage: Stage) {
+        let reduces = self.plan.sync.action(self.step) == SyncAction::ReduceGradients;
+        if !reduces || self.plan.mesh.data == 1 {
+            return;
+        }
+        let width = ParameterBytes::of(self.plan.precision).gradient();
+        for bucket in self.buckets(stage, width) {
+            self.exchange_bucket(stage, &bucket, width, "reduce gradients", true);
+        }
+    }
+
+    /// Cuts the parameters of a stage into buckets of at least the plan's size, last piece first.
+    fn buckets(&self, stage: Stage, width: u64) -> Vec<Bucket> {
+        let first = self.plan.mesh.rank(Coordinates { data: 0, pipeline: stage.0, context: 0, tensor: 0 });
+        let mut buckets = Vec::new();
+        let mut bucket = Bucket::new();
+        let mut bytes = 0;
+        for index in self.plan.stages[stage].clone().rev() {
+            let piece = self.pieces[index];
+            for (position, slots) in self.emitter.state().of(first, piece).iter().enumerate() {
+                bucket.push((piece, position));
+                bytes += slots.elements * width;
+            }
+            if bytes >= self.plan.bucket.get() {
+                buckets.push(std::mem::take(&mut bucket));
+                bytes = 0;
+            }
+        }
+        buckets.extend(Some(bucket).filter(|bucket| !bucket.is_empty()));
+        buckets
+    }
+
+    /// All-reduces one bucket over the replicas, for every tensor rank of the stage.
+    fn exchange_bucket(
+        &mut self,
+        stage: Stage,
+        bucket: &Bucket,
+        width: u64,
+        name: &'static str,
+        gradients: bool,
+    ) {
+        for tensor in 0..self.plan.mesh.tensor {
+            let at = Coordinates { data: 0, pipeline: stage.0, context: 0, tensor };
+            let group = self.plan.mesh.group(self.plan.mesh.rank(at), Axis::Data);
+            let parts: Vec<Part> = group
+                .into_iter()
+                .map(|rank| {
+                    let buffers = self.bucket_buffers(rank, bucket, gradients);
+                    Part { rank, reads: buffers.clone(), writes: buffers }
+                })
+                .collect();
+            let elements: u64 = parts[0].reads.iter().map(|&buffer| self.emitter.elements(buffer)).sum();
+            let label = OpLabel { name, stage: Some(stage), ..OpLabel::default() };
+            let bytes = Bytes(elements * width);
+            self.emitter.exchange(Stream::Data, Activity::DataComm, label, bytes, Reduction::Sum, parts);
+        }
+    }
+
+    fn bucket_buffers(&mut self, rank: Rank, bucket: &Bucket, gradients: bool) -> Vec<BufferId> {
+        let buffers = bucket.iter().map(|&(piece, position)| {
+            let parameter = self.emitter.parameters(rank, piece)[position];
+            if gradients { parameter.gradient } else { parameter.weight }
+        });
+        buffers.collect()
+    }
+
+    /// Clips, steps and, where sub-models are fused, averages.
+    pub(super) fn synchronise_and_update(&mut self) {
+        if let Some(limit) = self.plan.clip {
+            self.clip(limit);
+        }
+        for rank in self.plan.mesh.all() {
+            self.step_parameters(rank);
+        }
+        if self.plan.sync.action(self.step) == SyncAction::AverageParameters && self.plan.mesh.data > 1 {
+            self.average_parameters();
+        }
+    }
+
+    /// Scales all gradients of a replica by min(1, limit / ‖g‖), the norm taken over every stage and
+    /// tensor rank with each parameter counted once.
+    ///
+    /// Pascanu et al., "On the difficulty of training recurrent neural networks", 2013, algorithm 1.
+    fn clip(&mut self, limit: f32) {
+        let mesh = self.plan.mesh;
+        self.emitter.phase(Activity::Optimizer, "gradient norm");
+        let norms = mesh.per_rank(|rank| self.squared_norm(rank));
+        for replica in 0..mesh.data {
+            let group: Vec<Rank> =
+                mesh.all().filter(|&rank| mesh.coordinates(rank).data == replica).collect();
+            if group.len() == 1 {
+                continue;
+            }
+            let parts =
+                group.iter().map(|&rank| Part { rank, reads: vec![norms[rank]], writes: vec![norms[rank]] });
+            let parts = parts.collect();
+            for &rank in &group {
+                self.emitter.flush(&[rank]);
+            }
+            let label = OpLabel { name: "gradient norm", ..OpLabel::default() };
+            self.emitter.exchange(Stream::Data, Activity::DataComm, label, Bytes(4), Reduction::Sum, parts);
+        }
+        self.emitter.phase(Activity::Optimizer, "optimizer");
+        for rank in mesh.all() {
+            let gradients = self.gradients(rank, |_| true);
+            let elements = gradients.iter().map(|&g| self.emitter.elements(g)).sum();
+            let kernel = kernels::elementwise(elements, 1, 1, 1, crate::hardware::Precision::F32);
+            let formula = Formula::Clip { limit };
+            self.emitter.run(rank, formula, kernel, &[norms[rank]], &[], &gradients);
+        }
+    }
+
+    fn squared_norm(&mut self, rank: Rank) -> BufferId {
+        // What every tensor rank holds whole is counted by the first of them.
+        let first = self.plan.mesh.coordinates(rank).tensor == 0;
+        let counted = self.gradients(rank, |replicated| first || !replicated);
+        let elements = counted.iter().map(|&g| self.emitter.elements(g)).sum();
+        let norm = self.emitter.bytes_buffer(rank, 1, 4, MemoryUse::Buffers);
+        let kernel = kernels::elementwise(elements, 1, 0, 2, crate::hardware::Precision::F32);
+        self.emitter.run(rank, Formula::SquaredNorm, kernel, &counted, &[norm], &[]);
+        norm
+    }
+
+    fn gradients(&mut self, rank: Rank, counts: impl Fn(bool) -> bool) -> Vec<BufferId> {
+        let state = self.emitter.state();
+        let slots = state.of_rank(rank).filter(|slots| counts(slots.parameter.is_replicated()));
+        slots.map(|slots| self.emitter.slot(slots.gradient)).collect()
+    }
+
+    /// One optimiser step of every parameter of a rank, as one op with one fused kernel.
+    fn step_parameters(&mut self, rank: Rank) {
+        let state = self.emitter.state();
+        let elements: u64 = state.of_rank(rank).map(|slots| slots.elements).sum();
+        if elements == 0 {
+            return;
+        }
+        self.emitter.phase(Activity::Optimizer, "optimizer");
+        let mut kernel = kernels::optimizer(elements, self.plan.moments(), self.plan.precision);
+        for slots in state.of_rank(rank) {
+            let parameter = self.emitter.parameter(slots);
+            let mut updates = vec![parameter.weight];
+            updates.extend(slots.moments.iter().map(|&moment| self.emitter.slot(moment)));
+            let rule = if slots.parameter.decayed { OptimizerRule::Decayed } else { OptimizerRule::Plain };
+            let formula = Formula::Optimizer { rule };
+            self.emitter.run(rank, formula, kernel.take(), &[parameter.gradient], &[], &updates);
+        }
+        self.emitter.flush(&[rank]);
+    }
+
+    /// Model fusion: every replica's parameters become the average of all.
+    fn average_parameters(&mut self) {
+        let width = ParameterBytes::of(self.plan.precision).weight();
+        for stage in self.plan.shape().stages() {
+            for bucket in self.buckets(stage, width) {
+                self.exchange_bucket(stage, &bucket, width, "average parameters", false);
+            }
+        }
+        self.emitter.phase(Activity::Optimizer, "average parameters");
+        let factor = 1.0 / self.plan.mesh.data as f32;
+        for rank in self.plan.mesh.all() {
+            let state = self.emitter.state();
+            let weights: Vec<BufferId> =
+                state.of_rank(rank).map(|slots| self.emitter.slot(slots.weight)).collect();
+            let elements = weights.iter().map(|&w| self.emitter.elements(w)).sum();
+            let kernel = kernels::elementwise(elements, 1, 1, 1, self.plan.precision);
+            self.emitter.run(rank, Formula::Scale { factor }, kernel, &[], &[], &weights);
+            self.emitter.flush(&[rank]);
+        }
+    }
+}

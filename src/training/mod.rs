@@ -1,0 +1,114 @@
+//! Training: pipeline schedules, gradient sync, steps.
+//!
+//! A [`TrainingPlan`] is everything that decides: model, mesh, schedule, sync, algorithm. [`lower`]
+//! turns it into the program of a step, the [`runtime`](crate::runtime) times it, and
+//! [`numeric`](crate::numeric) computes it. [`run`] goes through the steps and tells an observer.
+//!
+//! Training knows nothing of serving, tasks or clusters, reads no files and draws nothing.
+
+pub mod lower;
+mod run;
+pub mod schedule;
+pub mod state;
+pub mod sync;
+
+pub use run::{Observer, StepReport, TrainingFailure, TrainingOutcome, run};
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::collective::AlgorithmSpec;
+use crate::hardware::{Precision, Topology};
+use crate::ids::{DeviceId, IdVec, Rank, Stage};
+use crate::model::{Model, Piece};
+use crate::numeric::optimizer::OptimizerSpec;
+use crate::parallel::Mesh;
+use crate::training::schedule::{PipelineShape, ScheduleSpec};
+use crate::training::sync::SyncSpec;
+use crate::units::Bytes;
+
+/// Everything that decides how a model is trained.
+#[derive(Debug, Clone)]
+pub struct TrainingPlan {
+    /// The network.
+    pub model: Model,
+    /// The machine.
+    pub topology: Arc<Topology>,
+    /// How many ranks each axis has.
+    pub mesh: Mesh,
+    /// Which device each rank is on.
+    pub placement: IdVec<Rank, DeviceId>,
+    /// Which pieces of the model each stage holds.
+    pub stages: IdVec<Stage, Range<usize>>,
+    /// Samples of a micro-batch.
+    pub micro_batch: u64,
+    /// Micro-batches that each replica works through in a step.
+    pub micro_batches: u32,
+    /// Optimiser steps.
+    pub steps: u32,
+    /// What numbers are kept and multiplied in.
+    pub precision: Precision,
+    /// The order of passes.
+    pub schedule: ScheduleSpec,
+    /// What replicas exchange.
+    pub sync: SyncSpec,
+    /// Least size of a gradient bucket.
+    pub bucket: Bytes,
+    /// How collectives are carried out.
+    pub algorithm: AlgorithmSpec,
+    /// How weights are stepped.
+    pub optimizer: OptimizerSpec,
+    /// Greatest global gradient norm.
+    pub clip: Option<f32>,
+}
+
+impl TrainingPlan {
+    /// What the schedule needs to know.
+    pub fn shape(&self) -> PipelineShape {
+        PipelineShape { stages: self.stages.len() as u32, micro_batches: self.micro_batches }
+    }
+
+    /// Samples of a step, over all replicas.
+    pub fn global_batch(&self) -> u64 {
+        self.micro_batch * u64::from(self.micro_batches) * u64::from(self.mesh.data)
+    }
+
+    /// Tokens of a step, over all replicas.
+    pub fn tokens_per_step(&self) -> u64 {
+        self.global_batch() * self.model.tokens_per_sample()
+    }
+
+    /// How many moments the optimiser keeps.
+    pub fn moments(&self) -> usize {
+        self.optimizer.moments()
+    }
+}
+
+/// Which pieces each of `stages` stages holds: as many blocks (or dense layers) each, the embedding
+/// with the first and the head with the last, as Megatron-LM does.
+///
+/// # Errors
+/// When the layers do not divide; the text says what would do.
+pub fn even_stages(model: &Model, stages: u32) -> Result<IdVec<Stage, Range<usize>>, String> {
+    let pieces = model.pieces();
+    let layers: Vec<usize> = pieces
+        .iter()
+        .enumerate()
+        .filter(|(_, piece)| matches!(piece, Piece::Block(_) | Piece::Dense(_)))
+        .map(|(index, _)| index)
+        .collect();
+    let count = layers.len() as u32;
+    if stages == 0 || !count.is_multiple_of(stages) {
+        let fits: Vec<String> =
+            (1..=count).filter(|n| count.is_multiple_of(*n)).map(|n| n.to_string()).collect();
+        return Err(format!(
+            "{count} layers do not divide into {stages} pipeline stages; these would: {}",
+            fits.join(", ")
+        ));
+    }
+    let per_stage = (count / stages) as usize;
+    let cuts: Vec<usize> = (1..stages as usize).map(|stage| layers[stage * per_stage]).collect();
+    let starts = std::iter::once(0).chain(cuts.iter().copied());
+    let ends = cuts.iter().copied().chain([pieces.len()]);
+    Ok(starts.zip(ends).map(|(start, end)| start..end).collect())
+}

@@ -1,0 +1,200 @@
+//! The steps of a training run, one after the other, each told to an observer.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::compute::ComputeModel;
+use crate::ids::{Rank, StepIndex};
+use crate::network::NetworkModel;
+use crate::numeric::values::Values;
+use crate::parallel::Coordinates;
+use crate::program::Program;
+use crate::runtime::{Interpreter, Machine, NoValues, Stall};
+use crate::trace::Listener;
+use crate::training::TrainingPlan;
+use crate::training::lower::{Deadlock, lower, lower_evaluation};
+use crate::training::state::State;
+use crate::training::sync::SyncAction;
+use crate::units::{SimDuration, SimTime};
+
+/// Hears of a run as it goes.
+pub trait Observer {
+    /// Who listens to the spans of a step that is about to begin.
+    fn listener(&mut self, step: StepIndex) -> &mut dyn Listener;
+
+    /// A step has ended.
+    fn step(&mut self, report: &StepReport);
+
+    /// Whether the held-out loss should be measured after this step.
+    fn wants_evaluation(&self, _step: StepIndex) -> bool {
+        false
+    }
+}
+
+/// What came of a step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepReport {
+    /// Which one.
+    pub step: StepIndex,
+    /// When it ended.
+    pub end: SimTime,
+    /// How long it took.
+    pub duration: SimDuration,
+    /// Mean training loss over the global batch; `None` when nothing is computed.
+    pub loss: Option<f64>,
+    /// Loss on data never trained on, where it was measured.
+    pub held_out: Option<f64>,
+    /// Events processed.
+    pub events: u64,
+}
+
+/// What came of a run.
+#[derive(Debug, Clone, Default)]
+pub struct TrainingOutcome {
+    /// Every step.
+    pub steps: Vec<StepReport>,
+}
+
+/// Why a run ended early.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TrainingFailure {
+    /// The schedule cannot be run.
+    Deadlock(Deadlock),
+    /// The machine can make no progress.
+    Stall(Stall),
+    /// The loss is no number any more.
+    NotANumber {
+        /// In which step.
+        step: StepIndex,
+        /// Where the first such number came from.
+        origin: String,
+    },
+}
+
+impl fmt::Display for TrainingFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TrainingFailure::Deadlock(deadlock) => deadlock.fmt(f),
+            TrainingFailure::Stall(stall) => stall.fmt(f),
+            TrainingFailure::NotANumber { step, origin } => {
+                write!(
+                    f,
+                    "the loss is not a number at {step}: the first value that is none came from {origin}"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for TrainingFailure {}
+
+/// Trains: times every step on the machine and, with `values`, computes it.
+///
+/// # Errors
+/// See [`TrainingFailure`]; what had been observed until then stands.
+pub fn run(
+    plan: &TrainingPlan,
+    state: &State,
+    compute: &dyn ComputeModel,
+    network: Box<dyn NetworkModel + '_>,
+    mut values: Option<&mut Values>,
+    observer: &mut dyn Observer,
+) -> Result<TrainingOutcome, TrainingFailure> {
+    let mut machine = Machine::new(&plan.topology, plan.placement.clone(), compute, network);
+    let mut programs = Programs::default();
+    let mut outcome = TrainingOutcome::default();
+    for step in (0..plan.steps).map(StepIndex) {
+        let program = programs.of(plan, state, step)?;
+        let ran = {
+            let listener = observer.listener(step);
+            let interpreter: &mut dyn Interpreter = match values.as_deref_mut() {
+                Some(values) => {
+                    values.begin_step(step);
+                    values
+                }
+                None => &mut NoValues,
+            };
+            machine.run(&program, interpreter, listener).map_err(TrainingFailure::Stall)?
+        };
+        let loss = values.as_deref_mut().map(|values| step_loss(plan, state, values, step)).transpose()?;
+        let held_out = match values.as_deref_mut() {
+            Some(values) if observer.wants_evaluation(step) => Some(evaluate(plan, state, values)),
+            _ => None,
+        };
+        let report =
+            StepReport { step, end: ran.end, duration: ran.duration(), loss, held_out, events: ran.events };
+        observer.step(&report);
+        outcome.steps.push(report);
+    }
+    Ok(outcome)
+}
+
+/// Programs by what the sync does in a step: two steps that exchange the same share one.
+#[derive(Debug, Default)]
+struct Programs {
+    made: Vec<(SyncAction, Arc<Program>)>,
+}
+
+impl Programs {
+    fn of(
+        &mut self,
+        plan: &TrainingPlan,
+        state: &State,
+        step: StepIndex,
+    ) -> Result<Arc<Program>, TrainingFailure> {
+        let action = plan.sync.action(step);
+        if let Some((_, program)) = self.made.iter().find(|(known, _)| *known == action) {
+            return Ok(program.clone());
+        }
+        let program = Arc::new(lower(plan, state, step).map_err(TrainingFailure::Deadlock)?);
+        self.made.push((action, program.clone()));
+        Ok(program)
+    }
+}
+
+/// The mean loss of a step's global batch: every replica's share, summed in order of replicas.
+fn step_loss(
+    plan: &TrainingPlan,
+    state: &State,
+    values: &Values,
+    step: StepIndex,
+) -> Result<f64, TrainingFailure> {
+    let loss = replicas_loss(plan, state, values, step);
+    if loss.is_finite() {
+        return Ok(loss);
+    }
+    let origin = values.first_not_finite().unwrap_or("the loss itself").to_owned();
+    Err(TrainingFailure::NotANumber { step, origin })
+}
+
+/// The mean of what every replica's last stage has gathered.
+fn replicas_loss(plan: &TrainingPlan, state: &State, values: &Values, step: StepIndex) -> f64 {
+    let of_replica =
+        |data| f64::from(values.number(state.loss(last_stage(plan, data)).expect("a last stage")));
+    let total: f64 = (0..plan.mesh.data).map(of_replica).sum();
+    // Where each replica follows a gradient of its own, its loss is a mean already.
+    match plan.sync.action(step) {
+        SyncAction::ReduceGradients => total,
+        _ => total / f64::from(plan.mesh.data),
+    }
+}
+
+/// The loss on batches of held-out data, as many as [`EVALUATION_BATCHES`] global batches, the same
+/// ones every time. It takes no simulated time.
+fn evaluate(plan: &TrainingPlan, state: &State, values: &mut Values) -> f64 {
+    let program = lower_evaluation(plan, state);
+    let mut total = 0.0;
+    for batch in 0..EVALUATION_BATCHES {
+        values.evaluate(&program, StepIndex(batch));
+        total += replicas_loss(plan, state, values, StepIndex(0));
+    }
+    total / f64::from(EVALUATION_BATCHES)
+}
+
+/// Enough that the noise of sampling is well below the differences that are read from the loss.
+const EVALUATION_BATCHES: u32 = 8;
+
+fn last_stage(plan: &TrainingPlan, data: u32) -> Rank {
+    let pipeline = plan.mesh.pipeline - 1;
+    plan.mesh.rank(Coordinates { data, pipeline, context: 0, tensor: 0 })
+}

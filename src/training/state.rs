@@ -1,0 +1,163 @@
+//! What a training run keeps from step to step: weights, gradients, optimiser state, losses.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use crate::hardware::Precision;
+use crate::ids::{Id, IdVec, Rank, SlotId, Stage};
+use crate::model::{Model, Parameter, Piece};
+use crate::parallel::Mesh;
+use crate::trace::MemoryUse;
+use crate::units::Bytes;
+
+/// Every slot of a run, and which parameters they belong to.
+#[derive(Debug, Clone)]
+pub struct State {
+    slots: IdVec<SlotId, Slot>,
+    parameters: IdVec<Rank, BTreeMap<Piece, Vec<ParameterSlots>>>,
+    losses: IdVec<Rank, Option<SlotId>>,
+}
+
+/// A place that keeps numbers for the whole run.
+#[derive(Debug, Clone, Copy)]
+pub struct Slot {
+    /// Whose memory.
+    pub rank: Rank,
+    /// How many numbers.
+    pub elements: u64,
+    /// Memory on the simulated device.
+    pub bytes: Bytes,
+    /// What for.
+    pub usage: MemoryUse,
+}
+
+/// The slots of one parameter's shard.
+#[derive(Debug, Clone)]
+pub struct ParameterSlots {
+    /// Which parameter.
+    pub parameter: Parameter,
+    /// How many numbers the shard has.
+    pub elements: u64,
+    /// The numbers themselves.
+    pub weight: SlotId,
+    /// Their gradient.
+    pub gradient: SlotId,
+    /// The optimiser's moments, none to two.
+    pub moments: Vec<SlotId>,
+}
+
+/// Bytes that a parameter takes, by use.
+///
+/// In f32 everything takes four bytes. In 16 bits the weights take two, and the gradients and the
+/// optimiser's master copy and moments four each, as Megatron-LM keeps them (its distributed-optimizer
+/// guide counts 18 bytes a parameter with Adam).
+#[derive(Debug, Clone, Copy)]
+pub struct ParameterBytes {
+    weight: u64,
+    gradient: u64,
+    moment: u64,
+    master: u64,
+}
+
+impl ParameterBytes {
+    /// The widths of a training precision.
+    pub fn of(precision: Precision) -> Self {
+        match precision {
+            Precision::F64 => ParameterBytes { weight: 8, gradient: 8, moment: 8, master: 0 },
+            Precision::F32 | Precision::Tf32 => {
+                ParameterBytes { weight: 4, gradient: 4, moment: 4, master: 0 }
+            }
+            _ => ParameterBytes { weight: 2, gradient: 4, moment: 4, master: 4 },
+        }
+    }
+
+    /// Bytes of one gradient number, as it is kept and exchanged.
+    pub fn gradient(self) -> u64 {
+        self.gradient
+    }
+
+    /// Bytes of one weight as it is kept and exchanged.
+    pub fn weight(self) -> u64 {
+        self.weight
+    }
+}
+
+impl State {
+    /// The slots of `model` split over `mesh`, stage `s` holding `stages[s]` of its pieces, for an
+    /// optimiser with `moments` moments.
+    pub fn new(
+        model: &Model,
+        mesh: Mesh,
+        stages: &IdVec<Stage, Range<usize>>,
+        precision: Precision,
+        moments: usize,
+    ) -> State {
+        let pieces = model.pieces();
+        let widths = ParameterBytes::of(precision);
+        let mut state = State {
+            slots: IdVec::new(),
+            parameters: IdVec::new(),
+            losses: IdVec::filled(None, mesh.ranks() as usize),
+        };
+        for rank in mesh.all() {
+            let stage = Stage(mesh.coordinates(rank).pipeline);
+            let held = &pieces[stages[stage].clone()];
+            let mut of_rank = BTreeMap::new();
+            for &piece in held {
+                let parameters = model.parameters(piece).into_iter();
+                let slots =
+                    parameters.map(|parameter| state.add(rank, parameter, mesh.tensor, widths, moments));
+                of_rank.insert(piece, slots.collect());
+            }
+            state.parameters.push(of_rank);
+            if stage.index() + 1 == stages.len() {
+                let slot = Slot { rank, elements: 1, bytes: Bytes(4), usage: MemoryUse::Buffers };
+                state.losses[rank] = Some(state.slots.push(slot));
+            }
+        }
+        state
+    }
+
+    fn add(
+        &mut self,
+        rank: Rank,
+        parameter: Parameter,
+        tensor: u32,
+        widths: ParameterBytes,
+        moments: usize,
+    ) -> ParameterSlots {
+        let elements = parameter.shard_elements(u64::from(tensor));
+        let mut slot = |bytes: u64, usage| {
+            self.slots.push(Slot { rank, elements, bytes: Bytes(elements * bytes), usage })
+        };
+        let weight = slot(widths.weight, MemoryUse::Parameters);
+        let gradient = slot(widths.gradient, MemoryUse::Gradients);
+        // The master copy is counted with the first moment: it is one more number the optimiser keeps.
+        let moments = (0..moments)
+            .map(|moment| {
+                slot(widths.moment + if moment == 0 { widths.master } else { 0 }, MemoryUse::Optimizer)
+            })
+            .collect();
+        ParameterSlots { parameter, elements, weight, gradient, moments }
+    }
+
+    /// Every slot.
+    pub fn slots(&self) -> &IdVec<SlotId, Slot> {
+        &self.slots
+    }
+
+    /// The parameters of a piece on a rank.
+    pub fn of(&self, rank: Rank, piece: Piece) -> &[ParameterSlots] {
+        self.parameters[rank].get(&piece).map_or(&[], Vec::as_slice)
+    }
+
+    /// Every parameter of a rank, piece by piece.
+    pub fn of_rank(&self, rank: Rank) -> impl Iterator<Item = &ParameterSlots> {
+        self.parameters[rank].values().flatten()
+    }
+
+    /// Where a rank of the last stage gathers the step's loss.
+    pub fn loss(&self, rank: Rank) -> Option<SlotId> {
+        self.losses[rank]
+    }
+}

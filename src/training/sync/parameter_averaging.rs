@@ -1,0 +1,35 @@
+//! Each replica trains a sub-model of its own; every so often the sub-models are fused into their
+//! average.
+//!
+//! McDonald, Hall and Mann, "Distributed Training Strategies for the Structured Perceptron", NAACL
+//! 2010, section 3 (iterative parameter mixing); Stich, "Local SGD Converges Fast and Communicates
+//! Little", ICLR 2019, algorithm 1.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::StepIndex;
+use crate::training::sync::{GradientSync, SyncAction};
+
+/// Parameters are averaged after every `every`-th step; optimiser state stays with its replica.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ParameterAveraging {
+    /// Steps between two averages; with 1, plain SGD takes the same steps as gradient averaging.
+    pub every: u32,
+}
+
+impl Default for ParameterAveraging {
+    fn default() -> Self {
+        ParameterAveraging { every: 1 }
+    }
+}
+
+impl GradientSync for ParameterAveraging {
+    fn action(&self, step: StepIndex) -> SyncAction {
+        if (step.0 + 1).is_multiple_of(self.every) {
+            SyncAction::AverageParameters
+        } else {
+            SyncAction::Nothing
+        }
+    }
+}
