@@ -32,6 +32,8 @@ pub struct Path {
     pub weight: Weight,
     /// The rate of weight 1, when it was last found; [`Rate::MAX`] before.
     pub level: Rate,
+    /// The link at which the path stays, where that is remembered.
+    pub bottleneck: Option<LinkId>,
     /// Whether its weight has changed since.
     pub changed: bool,
     /// Where the path stands in the list of each of its links.
@@ -103,8 +105,13 @@ impl Paths {
     }
 
     /// The paths across a link, in no order that means anything.
-    pub fn crossing(&self, link: LinkId) -> impl ExactSizeIterator<Item = PathId> + '_ {
+    pub fn crossing(&self, link: LinkId) -> impl Iterator<Item = PathId> + '_ {
         self.links[link].paths.iter().map(|&(path, _)| path)
+    }
+
+    /// How many paths cross a link.
+    pub fn crossing_count(&self, link: LinkId) -> usize {
+        self.links[link].paths.len()
     }
 
     /// One of the paths across a link.
@@ -161,6 +168,7 @@ impl Paths {
             route: route.clone(),
             weight: Weight::default(),
             level: Rate::MAX,
+            bottleneck: None,
             changed: false,
             places: Vec::new(),
         };
