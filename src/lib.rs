@@ -22,6 +22,7 @@
 
 pub mod collective;
 pub mod compute;
+pub mod config;
 pub mod engine;
 pub mod hardware;
 pub mod ids;

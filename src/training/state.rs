@@ -6,8 +6,11 @@ use std::ops::Range;
 use crate::hardware::Precision;
 use crate::ids::{Id, IdVec, Rank, SlotId, Stage};
 use crate::model::{Model, Parameter, Piece};
+use crate::numeric::initial;
 use crate::parallel::Mesh;
+use crate::rng::Seed;
 use crate::trace::MemoryUse;
+use crate::training::TrainingPlan;
 use crate::units::Bytes;
 
 /// Every slot of a run, and which parameters they belong to.
@@ -139,6 +142,25 @@ impl State {
             })
             .collect();
         ParameterSlots { parameter, elements, weight, gradient, moments }
+    }
+
+    /// What every slot holds at the start: weights as the model says, all else nothing.
+    pub fn initial_values(&self, plan: &TrainingPlan, seed: Seed) -> IdVec<SlotId, Vec<f32>> {
+        let mut values: IdVec<SlotId, Vec<f32>> =
+            self.slots.iter().map(|slot| vec![0.0; slot.elements as usize]).collect();
+        let tensor = u64::from(plan.mesh.tensor);
+        for piece in plan.model.pieces() {
+            for (position, parameter) in plan.model.parameters(piece).iter().enumerate() {
+                let whole = initial::whole(parameter, seed);
+                for rank in plan.mesh.all() {
+                    if let Some(slots) = self.of(rank, piece).get(position) {
+                        let shard = u64::from(plan.mesh.coordinates(rank).tensor);
+                        values[slots.weight] = parameter.shard(&whole, shard, tensor);
+                    }
+                }
+            }
+        }
+        values
     }
 
     /// Every slot.

@@ -1,6 +1,7 @@
 //! The suite: what no single file can check.
 
 mod collectives;
+mod diagnostics;
 mod house;
 mod machines;
 mod schedules;

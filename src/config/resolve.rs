@@ -1,0 +1,396 @@
+//! From a file to a scenario: everything that needs two facts is checked here, once, and all
+//! mistakes are gathered. After it nothing returns a configuration error.
+
+use std::sync::Arc;
+
+use crate::compute::ComputeSpec;
+use crate::config::file::{Data, TopologyChoice, WorkloadFile};
+use crate::config::{Diagnostics, KeyPath, Locations, locate};
+use crate::hardware::Topology;
+use crate::ids::{DeviceId, Id, IdVec, Rank};
+use crate::model::Model;
+use crate::network::NetworkSpec;
+use crate::numeric::batches::Batches;
+use crate::numeric::values::Values;
+use crate::parallel::Mesh;
+use crate::rng::Seed;
+use crate::training::state::State;
+use crate::training::{TrainingPlan, even_stages};
+
+/// A workload with every question answered.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// The file it came from, defaults filled in: what the report shows first.
+    pub file: WorkloadFile,
+    /// What decides.
+    pub plan: TrainingPlan,
+    /// How kernels are costed.
+    pub compute: ComputeSpec,
+    /// How flows share links.
+    pub network: NetworkSpec,
+    /// What it learns from, when it is computed.
+    pub data: Option<LoadedData>,
+    /// Where every random stream grows from.
+    pub seed: Seed,
+    /// What the user should know and may not expect.
+    pub notes: Vec<String>,
+}
+
+/// Data that has been read.
+#[derive(Debug, Clone)]
+pub enum LoadedData {
+    /// Bytes of text.
+    Text(Vec<u8>),
+    /// Wine quality.
+    Wine,
+    /// Points for regression: features by row, and targets.
+    Points(Vec<Vec<f32>>, Vec<f32>),
+}
+
+/// Checks a file against the world.
+///
+/// # Errors
+/// Every mistake, each where it stands.
+pub fn resolve(file: WorkloadFile, locations: &Locations) -> Result<Scenario, Diagnostics> {
+    let mut check = Check { locations, mistakes: Diagnostics::new(), notes: Vec::new() };
+    let topology = check.topology(&file.topology);
+    check.model(&file.model);
+    let (micro_batch, micro_batches) = check.batch(&file);
+    let data = if file.numeric { check.data(&file) } else { None };
+    let mesh = Mesh {
+        data: file.parallel.data,
+        pipeline: file.parallel.pipeline,
+        context: 1,
+        tensor: file.parallel.tensor,
+    };
+    check.mesh(&file, mesh, topology.as_deref());
+    let stages = match even_stages(&file.model, mesh.pipeline) {
+        Ok(stages) => Some(stages),
+        Err(why) => {
+            check.wrong("parallel.pipeline", why, "");
+            None
+        }
+    };
+    if file.numeric && file.training.precision != crate::hardware::Precision::F32 {
+        check.wrong(
+            "training.precision",
+            format!("numbers are computed in f32, not in {}", file.training.precision),
+            "set `numeric: false` to time the step in this precision without computing it",
+        );
+    }
+    let (Some(topology), Some(stages), true) = (topology, stages, check.mistakes.is_empty()) else {
+        return Err(check.mistakes);
+    };
+    let placement: IdVec<Rank, DeviceId> =
+        mesh.all().map(|rank| DeviceId::from_index(rank.index())).collect();
+    let plan = TrainingPlan {
+        model: file.model.clone(),
+        topology,
+        mesh,
+        placement,
+        stages,
+        micro_batch,
+        micro_batches,
+        steps: file.training.steps,
+        precision: file.training.precision,
+        schedule: file.parallel.schedule.clone(),
+        sync: file.parallel.sync.clone(),
+        bucket: file.training.bucket,
+        algorithm: file.parallel.collective.clone(),
+        optimizer: file.training.optimizer.clone(),
+        clip: file.training.gradient_clipping,
+    };
+    check.policies(&plan, &file);
+    if !check.mistakes.is_empty() {
+        return Err(check.mistakes);
+    }
+    Ok(Scenario {
+        compute: file.fidelity.compute.clone(),
+        network: file.fidelity.network.clone(),
+        seed: file.seed,
+        notes: check.notes,
+        plan,
+        data,
+        file,
+    })
+}
+
+impl Scenario {
+    /// The slots of the run.
+    pub fn state(&self) -> State {
+        let plan = &self.plan;
+        State::new(&plan.model, plan.mesh, &plan.stages, plan.precision, plan.moments())
+    }
+
+    /// The numbers at the start of the run; nothing when it is only timed.
+    pub fn values(&self, state: &State) -> Option<Values> {
+        let seed = self.seed;
+        let batches = match self.data.as_ref()? {
+            LoadedData::Text(bytes) => {
+                Batches::of_text(bytes.clone(), self.plan.model.tokens_per_sample() as usize, seed)
+            }
+            LoadedData::Wine => Batches::of_wine(seed),
+            LoadedData::Points(x, y) => {
+                Batches::of_points(x, y.clone(), self.plan.global_batch() as usize, seed)
+            }
+        };
+        let slots = state.initial_values(&self.plan, seed);
+        Some(Values::new(slots, batches, self.plan.optimizer.clone(), self.plan.steps))
+    }
+}
+
+struct Check<'a> {
+    locations: &'a Locations,
+    mistakes: Diagnostics,
+    notes: Vec<String>,
+}
+
+impl Check<'_> {
+    fn wrong(&mut self, path: &str, message: impl Into<String>, help: &str) {
+        let path: KeyPath = path.parse().expect("a key path written in this file");
+        self.mistakes.at(self.locations, &path, message, help);
+    }
+
+    fn topology(&mut self, choice: &TopologyChoice) -> Option<Arc<Topology>> {
+        let path = KeyPath::top().key("topology");
+        let found = match choice {
+            TopologyChoice::Named(name) => locate::topology(name, self.locations.source()),
+            TopologyChoice::Inline(spec) => locate::build_topology(spec, self.locations, &path),
+        };
+        match found {
+            Ok(topology) => Some(Arc::new(topology)),
+            Err(mistakes) => {
+                for mistake in mistakes.iter() {
+                    match mistake.place {
+                        Some(_) => self.mistakes.push(mistake.clone()),
+                        None => self.mistakes.at(self.locations, &path, &mistake.message, &mistake.help),
+                    }
+                }
+                None
+            }
+        }
+    }
+
+    fn model(&mut self, model: &Model) {
+        match model {
+            Model::Gpt(gpt) => {
+                let sizes = [
+                    ("layers", gpt.layers),
+                    ("hidden", gpt.hidden),
+                    ("heads", gpt.heads),
+                    ("sequence", gpt.sequence),
+                    ("vocabulary", gpt.vocabulary),
+                    ("ffn_hidden", gpt.ffn()),
+                ];
+                for (name, size) in sizes {
+                    if size == 0 || size > u64::from(u32::MAX) {
+                        self.wrong(
+                            &format!("model.gpt.{name}"),
+                            format!("`{name}` is a number from 1 to 4294967295, not {size}"),
+                            "",
+                        );
+                    }
+                }
+                if gpt.heads > 0 && !gpt.hidden.is_multiple_of(gpt.heads) {
+                    let fits = divisors(gpt.hidden);
+                    self.wrong(
+                        "model.gpt.heads",
+                        format!("{} heads do not divide a hidden width of {}", gpt.heads, gpt.hidden),
+                        &format!("these would: {fits}"),
+                    );
+                }
+            }
+            Model::Mlp(mlp) => {
+                if mlp.inputs == 0 || mlp.classes == 0 || mlp.hidden.contains(&0) {
+                    self.wrong("model.mlp", "every layer has at least one input and one output", "");
+                }
+            }
+            Model::Linear(linear) => {
+                if linear.start.is_empty() {
+                    self.wrong("model.linear.start", "a linear map has at least one weight", "");
+                }
+            }
+        }
+    }
+
+    /// Samples of a micro-batch, and micro-batches of a replica.
+    fn batch(&mut self, file: &WorkloadFile) -> (u64, u32) {
+        let training = &file.training;
+        let replicas = u64::from(file.parallel.data.max(1));
+        if training.steps == 0 {
+            self.wrong("training.steps", "a run has at least one step", "");
+        }
+        if training.global_batch == 0 || !training.global_batch.is_multiple_of(replicas) {
+            let up = training.global_batch.div_ceil(replicas).max(1) * replicas;
+            self.wrong(
+                "training.global_batch",
+                format!(
+                    "a global batch of {} does not divide among {replicas} replicas",
+                    training.global_batch
+                ),
+                &format!("{up} would"),
+            );
+            return (1, 1);
+        }
+        let share = training.global_batch / replicas;
+        let micro_batch = training.micro_batch.unwrap_or(share);
+        if micro_batch == 0 || !share.is_multiple_of(micro_batch) {
+            self.wrong(
+                "training.micro_batch",
+                format!("micro-batches of {micro_batch} do not divide a replica's share of {share} samples"),
+                &format!("these would: {}", divisors(share)),
+            );
+            return (1, 1);
+        }
+        (micro_batch, u32::try_from(share / micro_batch).unwrap_or(u32::MAX))
+    }
+
+    fn mesh(&mut self, file: &WorkloadFile, mesh: Mesh, topology: Option<&Topology>) {
+        for (name, size) in [("data", mesh.data), ("pipeline", mesh.pipeline), ("tensor", mesh.tensor)] {
+            if size == 0 {
+                self.wrong(&format!("parallel.{name}"), format!("`{name}` is at least 1"), "");
+                return;
+            }
+        }
+        self.tensor(&file.model, u64::from(mesh.tensor));
+        let Some(topology) = topology else { return };
+        let devices = topology.devices().len() as u64;
+        let wanted = u64::from(mesh.data) * u64::from(mesh.pipeline) * u64::from(mesh.tensor);
+        let product = format!("data {} × pipeline {} × tensor {}", mesh.data, mesh.pipeline, mesh.tensor);
+        if wanted > devices {
+            self.wrong(
+                "parallel",
+                format!("{product} = {wanted} ranks, but `{}` has {devices} devices", topology.name()),
+                "make an axis smaller or choose a larger topology",
+            );
+        } else if wanted < devices {
+            self.notes.push(format!(
+                "{product} = {wanted} ranks take the first {wanted} of the {devices} devices of `{}`, \
+                 node by node",
+                topology.name()
+            ));
+        }
+    }
+
+    fn tensor(&mut self, model: &Model, tensor: u64) {
+        let shares: Vec<(&str, u64)> = match model {
+            Model::Gpt(gpt) => {
+                vec![("heads", gpt.heads), ("vocabulary", gpt.vocabulary), ("ffn_hidden", gpt.ffn())]
+            }
+            Model::Mlp(_) => vec![("mlp layers (they are not split)", 1)],
+            Model::Linear(linear) => vec![("weights", linear.start.len() as u64)],
+        };
+        for (name, size) in shares {
+            if !size.is_multiple_of(tensor) {
+                self.wrong(
+                    "parallel.tensor",
+                    format!("{tensor} tensor ranks do not divide {size} {name}"),
+                    &format!("these would: {}", divisors(size)),
+                );
+            }
+        }
+    }
+
+    fn data(&mut self, file: &WorkloadFile) -> Option<LoadedData> {
+        match (&file.model, &file.data) {
+            (Model::Gpt(gpt), Data::Cicero | Data::Text(_) | Data::Path(_)) => {
+                if gpt.vocabulary != 256 {
+                    self.wrong(
+                        "model.gpt.vocabulary",
+                        format!(
+                            "text is read byte by byte, which takes a vocabulary of 256, not {}",
+                            gpt.vocabulary
+                        ),
+                        "set `vocabulary: 256`, or `numeric: false` to time this model without computing it",
+                    );
+                }
+                let text = self.text(file)?;
+                let least = 20 * (gpt.sequence + 1);
+                if (text.len() as u64) < least {
+                    self.wrong(
+                        "data",
+                        format!(
+                            "the text has {} bytes; a tenth is held out, so at least {least} are needed",
+                            text.len()
+                        ),
+                        "",
+                    );
+                }
+                Some(LoadedData::Text(text))
+            }
+            (Model::Mlp(mlp), Data::Wine) => {
+                if (mlp.inputs, mlp.classes) != (11, 11) {
+                    self.wrong(
+                        "model.mlp",
+                        format!(
+                            "wine quality has 11 features and grades 0 to 10, not {} features and {} classes",
+                            mlp.inputs, mlp.classes
+                        ),
+                        "set `inputs: 11` and `classes: 11`",
+                    );
+                }
+                Some(LoadedData::Wine)
+            }
+            (Model::Linear(linear), Data::Points(points)) => {
+                let features = linear.start.len();
+                if points.x.is_empty() || points.x.len() != points.y.len() {
+                    self.wrong("data.points", "`x` and `y` have as many rows, and at least one", "");
+                }
+                if let Some(row) = points.x.iter().position(|row| row.len() != features) {
+                    self.wrong(
+                        &format!("data.points.x[{row}]"),
+                        format!(
+                            "this row has {} features, the model {features} weights",
+                            points.x[row].len()
+                        ),
+                        "",
+                    );
+                }
+                Some(LoadedData::Points(points.x.clone(), points.y.clone()))
+            }
+            (model, _) => {
+                let fits = match model {
+                    Model::Gpt(_) => "a gpt learns from `cicero` or `{path: FILE}`",
+                    Model::Mlp(_) => "an mlp learns from `wine`",
+                    Model::Linear(_) => "a linear map learns from `{points: {x: [[…]], y: […]}}`",
+                };
+                self.wrong("data", "this model cannot learn from this data", fits);
+                None
+            }
+        }
+    }
+
+    fn text(&mut self, file: &WorkloadFile) -> Option<Vec<u8>> {
+        let Some(path) = file.data.text_file() else {
+            return Some(lipsum::LIBER_PRIMUS.as_bytes().to_vec());
+        };
+        match locate::text(path, self.locations.source()) {
+            Ok(bytes) => Some(bytes),
+            Err(why) => {
+                self.wrong("data", why, "");
+                None
+            }
+        }
+    }
+
+    /// What members of registries ask of the rest.
+    fn policies(&mut self, plan: &TrainingPlan, file: &WorkloadFile) {
+        if let Err(why) = plan.schedule.admits(plan.shape()) {
+            self.wrong("parallel.schedule", why, "");
+        }
+        for &device in plan.placement.iter() {
+            let spec = &plan.topology.devices()[device].spec;
+            if let Err(why) = file.fidelity.compute.admits(spec, plan.precision) {
+                self.wrong("fidelity.compute", why.to_string(), "");
+                return;
+            }
+        }
+    }
+}
+
+/// The divisors of a number, as a list for a reader.
+fn divisors(number: u64) -> String {
+    let all: Vec<String> =
+        (1..=number.min(1 << 20)).filter(|d| number.is_multiple_of(*d)).map(|d| d.to_string()).collect();
+    all.join(", ")
+}
