@@ -11,7 +11,7 @@
 //! | floor | rooms |
 //! |---|---|
 //! | 8 the door | `config`, `cli` |
-//! | 7 the office | `planning`, `validation` |
+//! | 7 the office | `planning`, [`validation`] |
 //! | 6 the gallery | `metrics`, `report` |
 //! | 5 the trades | `training`, `preparation`, `tasks`, `serving`, `cluster` |
 //! | 4 the works | `program`, `runtime`, [`numeric`] |
@@ -38,3 +38,4 @@ pub mod runtime;
 pub mod trace;
 pub mod training;
 pub mod units;
+pub mod validation;

@@ -119,6 +119,20 @@ pub enum Kernel {
         /// Format in memory.
         precision: Precision,
     },
+    /// A function of each element by a kernel that loads one element at a time, as the activation,
+    /// norm, rotary and quantisation kernels of some serving engines do: bound by its accesses.
+    Scalar {
+        /// Elements of each input and output.
+        elements: u64,
+        /// Tensors read.
+        inputs: u32,
+        /// Tensors written.
+        outputs: u32,
+        /// Loads and stores per element, repeated passes included.
+        accesses: u32,
+        /// Format in memory.
+        precision: Precision,
+    },
     /// Rows of a table gathered by token (forward) or added into it (backward).
     Embedding {
         /// Tokens looked up.
@@ -202,9 +216,14 @@ impl MatrixShape {
         Flops(2) * self.batch * self.m * self.n * self.k
     }
 
-    /// Elements of A, B and C of all products together.
-    pub fn elements(&self) -> u64 {
-        self.batch * (self.m * self.k + self.k * self.n + self.m * self.n)
+    /// Elements of A and B of all products together.
+    pub fn operands(&self) -> u64 {
+        self.batch * (self.m * self.k + self.k * self.n)
+    }
+
+    /// Elements of C of all products together.
+    pub fn results(&self) -> u64 {
+        self.batch * self.m * self.n
     }
 }
 
@@ -287,6 +306,7 @@ impl Kernel {
             Kernel::Elementwise { elements, flops_per_element, .. } => {
                 Flops(u64::from(flops_per_element)) * elements
             }
+            Kernel::Scalar { .. } => Flops::ZERO,
             Kernel::Embedding { tokens, width, pass, .. } => {
                 Flops(if pass == Pass::Forward { 0 } else { 1 }) * tokens * width
             }
@@ -304,12 +324,18 @@ impl Kernel {
     pub fn bytes(&self) -> Bytes {
         match *self {
             Kernel::Gemm { precision, .. } => {
-                precision.bytes_of(self.matrix_shape().expect("a GEMM has a shape").elements())
+                let shape = self.matrix_shape().expect("a GEMM has a shape");
+                precision.bytes_of(shape.operands()) + result_of(precision).bytes_of(shape.results())
             }
             // Groups without tokens do not touch their weights.
-            Kernel::GroupedGemm { groups, tokens, busiest, n, k, precision, .. } => {
+            Kernel::GroupedGemm { groups, tokens, busiest, n, k, precision, pass } => {
                 let weights = occupied_groups(groups, tokens, busiest) * n * k;
-                precision.bytes_of(weights + tokens * (n + k))
+                let (operands, results) = match pass {
+                    Pass::Forward => (weights + tokens * k, tokens * n),
+                    Pass::InputGradient => (weights + tokens * n, tokens * k),
+                    Pass::WeightGradient => (tokens * (n + k), weights),
+                };
+                precision.bytes_of(operands) + result_of(precision).bytes_of(results)
             }
             Kernel::Attention { pass, precision, .. } => {
                 let shape = self.attention_shape().expect("attention");
@@ -319,7 +345,8 @@ impl Kernel {
             | Kernel::Softmax { rows, width, precision, pass } => {
                 precision.bytes_of(rows * width) * if pass == Pass::Forward { 2 } else { 3 }
             }
-            Kernel::Elementwise { elements, inputs, outputs, precision, .. } => {
+            Kernel::Elementwise { elements, inputs, outputs, precision, .. }
+            | Kernel::Scalar { elements, inputs, outputs, precision, .. } => {
                 precision.bytes_of(elements) * u64::from(inputs + outputs)
             }
             // The token identities are 8-byte integers; the backward reads and writes the rows it adds to.
@@ -346,6 +373,7 @@ impl Kernel {
             | Kernel::Norm { precision, .. }
             | Kernel::Softmax { precision, .. }
             | Kernel::Elementwise { precision, .. }
+            | Kernel::Scalar { precision, .. }
             | Kernel::Embedding { precision, .. }
             | Kernel::Work { precision, .. } => precision,
             Kernel::Optimizer { .. } => Precision::F32,
@@ -393,6 +421,7 @@ impl Kernel {
             Kernel::Norm { .. } => "norm",
             Kernel::Softmax { .. } => "softmax",
             Kernel::Elementwise { .. } => "elementwise",
+            Kernel::Scalar { .. } => "scalar",
             Kernel::Embedding { .. } => "embedding",
             Kernel::Optimizer { .. } => "optimizer",
             Kernel::Copy { .. } => "copy",
@@ -410,6 +439,11 @@ pub fn rows_of_groups(groups: u64, tokens: u64, busiest: u64) -> impl Iterator<I
     let first = if others == 0 { tokens } else { busiest };
     let rows = move |other: u64| rest / others + u64::from(other < rest % others);
     std::iter::once(first).take(groups.min(1) as usize).chain((0..others).map(rows))
+}
+
+/// The format of a product's result: that of its operands, but never narrower than 16 bits.
+pub fn result_of(precision: Precision) -> Precision {
+    if precision.bits() < 16 { Precision::Bf16 } else { precision }
 }
 
 /// Groups that have at least one row.

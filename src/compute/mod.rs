@@ -9,11 +9,14 @@
 //!
 //! To add a model, write its file and list it in [`ComputeSpec`].
 
+pub mod calibrate;
 pub mod kernel;
 pub mod memo;
 pub mod roofline;
+mod simplex;
 #[cfg(test)]
 pub(crate) mod support;
+pub mod tile;
 
 use std::fmt;
 
@@ -79,7 +82,7 @@ impl fmt::Display for Limiter {
     }
 }
 
-/// The parts of a kernel's time in cycles of the device's clock. Those but the launch overlap.
+/// The parts of a kernel's time in cycles of the device's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct Parts {
     /// From the order to run it until its first instruction, and from its last to the next kernel's.
@@ -90,12 +93,14 @@ pub struct Parts {
     pub memory: f64,
     /// Traffic with the shared cache.
     pub cache: f64,
+    /// What follows, or of the shorter parts is not hidden by the longest.
+    pub exposed: f64,
 }
 
 impl Parts {
-    /// The launch, then the longest of the parts that overlap.
+    /// The launch, then the longest of the parts that overlap, then what they do not hide.
     pub fn total(&self) -> f64 {
-        self.launch + self.compute.max(self.memory).max(self.cache)
+        self.launch + self.compute.max(self.memory).max(self.cache) + self.exposed
     }
 
     /// The longest part.
@@ -169,5 +174,6 @@ registry! {
     /// `fidelity: {compute: …}` of a workload.
     pub enum ComputeSpec: ComputeModel {
         "roofline" => Roofline(roofline::Roofline),
+        "tile" => Tile(tile::TileModel),
     }
 }

@@ -24,7 +24,7 @@ impl ComputeModel for Roofline {
             launch: launch_cycles(device),
             compute: compute_cycles(kernel, device),
             memory: memory_cycles(bytes, device),
-            cache: 0.0,
+            ..Parts::default()
         };
         cost_of(kernel, bytes, parts)
     }

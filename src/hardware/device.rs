@@ -263,6 +263,88 @@ pub struct GpuSpec {
     /// The tiles its GEMM library has kernels for.
     #[serde(default = "tiles")]
     pub tiles: Vec<Tile>,
+    /// What was fitted to measured kernels.
+    #[serde(default)]
+    pub fitted: FittedGpu,
+    /// How its attention kernels are cut up, and what they reach.
+    #[serde(default)]
+    pub attention: AttentionSpec,
+}
+
+/// Constants of a GPU that no datasheet gives, fitted to measured kernels; they belong to a generation
+/// (its instructions and libraries) rather than to one device. The default is the ideal machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FittedGpu {
+    /// Share of η_m that the loads of a GEMM reach: its tiles read shorter runs than a copy does.
+    pub gemm_memory: f64,
+    /// Share of η_c that products of 8-bit operands reach: the power limit throttles them first.
+    pub narrow_compute: f64,
+    /// Share of the shorter of compute and memory time that a GEMM's pipeline does not hide.
+    pub exposed: f64,
+    /// Bytes per clock and SM that the L2 sustains when every SM reads at once; unlimited if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub l2_shared_bytes_per_clk: Option<f64>,
+    /// Bytes per clock at which an SM writes a finished tile; free if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store_bytes_per_clk: Option<f64>,
+    /// Cycles of an SM for each row of a kernel that gives a CTA to each row (gather, scatter).
+    pub row_cycles: f64,
+    /// Element accesses per clock of one SM in kernels that load one element at a time; unlimited if
+    /// absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accesses_per_clk: Option<f64>,
+}
+
+impl Default for FittedGpu {
+    fn default() -> Self {
+        FittedGpu {
+            gemm_memory: 1.0,
+            narrow_compute: 1.0,
+            exposed: 0.0,
+            l2_shared_bytes_per_clk: None,
+            store_bytes_per_clk: None,
+            row_cycles: 0.0,
+            accesses_per_clk: None,
+        }
+    }
+}
+
+/// Attention kernels (FlashAttention) of a GPU: one CTA works through the keys of a block of queries.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AttentionSpec {
+    /// Query rows of a CTA.
+    pub rows: u32,
+    /// Keys of one iteration.
+    pub keys: u32,
+    /// Share of the matrix peak that the main loop reaches: softmax comes between its two products.
+    pub efficiency: f64,
+    /// The same of the backward's main loop.
+    pub backward_efficiency: f64,
+    /// Cycles of a CTA before and after its main loop.
+    pub prologue: f64,
+    /// Share of the shorter of compute and memory time that is not hidden.
+    pub exposed: f64,
+    /// Whether the query heads that share a key head always share a CTA's rows (FlashAttention-3), or
+    /// only when decoding (FlashAttention-2).
+    pub packs_groups: bool,
+}
+
+/// FlashAttention-2's blocks for heads of 128 and its share of an A100's peak without a mask, forward
+/// and backward (Dao 2023, section 4.1: up to 73 % and 63 %).
+impl Default for AttentionSpec {
+    fn default() -> Self {
+        AttentionSpec {
+            rows: 128,
+            keys: 64,
+            efficiency: 0.73,
+            backward_efficiency: 0.63,
+            prologue: 0.0,
+            exposed: 0.0,
+            packs_groups: false,
+        }
+    }
 }
 
 /// A tile of a GEMM kernel: one CTA computes `m × n` results, `k` at a time.
@@ -273,7 +355,8 @@ pub struct Tile {
     pub m: u32,
     /// Columns of the result.
     pub n: u32,
-    /// Depth of one iteration of the main loop.
+    /// Depth of one iteration of the main loop for 16-bit operands; narrower formats go deeper, wider
+    /// ones less deep, so that the bytes stay.
     pub k: u32,
     /// CTAs of this tile that fit an SM at a time.
     #[serde(default = "one")]

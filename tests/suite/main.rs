@@ -4,4 +4,5 @@ mod collectives;
 mod diagnostics;
 mod house;
 mod machines;
+mod measurements;
 mod schedules;

@@ -1,0 +1,14 @@
+//! Predictions held against measurements.
+//!
+//! Everything here is pure: rows that somebody measured come in as text or values, predictions and
+//! their errors go out as values. The room reads no files and draws nothing.
+//!
+//! - [`summary`]: measured against predicted, and what the errors amount to;
+//! - [`kernels`]: single kernels on one device.
+//!
+//! A calibrated constant belongs to a device or a class of links; nothing here may tune a row.
+
+pub mod kernels;
+pub mod summary;
+
+pub use summary::{Comparison, Group, Summary};

@@ -1,0 +1,77 @@
+//! The shipped devices against published measurements (`tests/validation/`).
+
+use trainyard::compute::{ComputeSpec, calibrate};
+use trainyard::hardware::DeviceSpec;
+use trainyard::validation::kernels::{self, KernelRow};
+use trainyard::validation::{Group, Summary};
+
+const HELD_OUT: f64 = 0.3;
+
+fn device(name: &str) -> DeviceSpec {
+    let path = format!("{}/topologies/devices/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
+    serde_yaml::from_str(&std::fs::read_to_string(&path).unwrap())
+        .unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn table() -> Vec<KernelRow> {
+    let path = format!("{}/tests/validation/kernels.csv", env!("CARGO_MANIFEST_DIR"));
+    kernels::read(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn tile() -> ComputeSpec {
+    ComputeSpec::from_name("tile").unwrap()
+}
+
+/// Median absolute error of the shapes that no fit has seen, by device and kind of kernel.
+#[test]
+fn kernels_that_no_fit_saw_are_predicted_within_ten_percent() {
+    let rows: Vec<KernelRow> = table().into_iter().filter(|row| row.is_held_out(HELD_OUT)).collect();
+    let devices = [device("a100_80gb_sxm"), device("h100_sxm")];
+    let report = kernels::predict(&rows, &devices, &tile());
+    assert_eq!(report.skipped, []);
+    assert!(report.rows.len() > 400, "{} rows", report.rows.len());
+    assert!(report.summary.all.median_absolute_percent < 6.0, "{:?}", report.summary.all);
+    for (name, group) in &report.summary.by_device {
+        assert!(group.median_absolute_percent < 7.0, "{name}: {group:?}");
+        assert!(group.bias_percent.abs() < 3.0, "{name}: {group:?}");
+    }
+    for op in ["gemm", "attention_prefill"] {
+        let of_op = |id: &str| rows.iter().any(|row| row.id == id && row.op == op);
+        let group = Group::of(report.rows.iter().filter(|row| of_op(&row.id)));
+        assert!(group.median_absolute_percent < 7.0, "{op}: {group:?}");
+    }
+}
+
+/// The files' constants are what `calibrate` finds: searching again from them finds nothing that is
+/// better by more than the rounding to four digits.
+#[test]
+fn the_shipped_constants_are_what_calibration_finds() {
+    let rows = table();
+    for name in ["a100_80gb_sxm", "h100_sxm"] {
+        let device = device(name);
+        let (samples, skipped) = kernels::samples(&rows, &device, HELD_OUT);
+        assert_eq!(skipped, []);
+        let seen: Vec<KernelRow> = rows
+            .iter()
+            .filter(|row| device.is_called(&row.device) && !row.is_held_out(HELD_OUT))
+            .cloned()
+            .collect();
+        let shipped = Summary::of(&kernels::predict(&seen, std::slice::from_ref(&device), &tile()).rows).all;
+        let fitted = calibrate::fit(&device, &*tile(), &samples).seen;
+        let gain = shipped.mean_absolute_percent - fitted.mean;
+        assert!(gain < 0.3, "{name}: shipped {shipped:?}, fitted {fitted:?}");
+    }
+}
+
+/// The roofline knows no waves, no latencies and no library: it is what the tile model has to beat.
+#[test]
+fn the_tile_model_is_nearer_than_the_roofline() {
+    let rows = table();
+    let devices = [device("a100_80gb_sxm"), device("h100_sxm")];
+    let error = |model: &str| {
+        let model = ComputeSpec::from_name(model).unwrap();
+        kernels::predict(&rows, &devices, &model).summary.all.median_absolute_percent
+    };
+    let (tile, roofline) = (error("tile"), error("roofline"));
+    assert!(2.0 * tile < roofline, "tile {tile} %, roofline {roofline} %");
+}
