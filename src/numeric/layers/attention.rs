@@ -1,11 +1,17 @@
 //! The core of causal multi-head attention, softmax(Q·Kᵀ/√D)·V, for the heads of one rank.
 //!
-//! Vaswani et al., "Attention Is All You Need", 2017, equation 1. Q, K and V stand packed as the layer
-//! before leaves them, (tokens, 3, heads, head dimension); every product is taken on strided views of
-//! that buffer. Heads do not speak to each other, so nothing here is partial under tensor parallelism.
+//! Vaswani et al., "Attention Is All You Need", 2017, equation 1. A row of qkv holds q, k and v, each
+//! heads × head dimension wide; every product is taken on strided views. Heads do not speak to each other,
+//! so nothing here is partial under tensor parallelism.
+//!
+//! Backward makes the probabilities again from the kept log-sum-exp L, as Dao, "FlashAttention-2", 2023,
+//! algorithm 2 does: P = exp(S − L), dV = Pᵀ·dO, dP = dO·Vᵀ, dS = P ⊙ (dP − Σ dO ⊙ O), dQ = dS·K/√D,
+//! dK = dSᵀ·Q/√D.
 //!
 //! A query sees itself and what came before. Work goes by blocks of [`BLOCK`] queries: the products of a
 //! block end with its last query, which spares nearly half of them when the sequence is long.
+
+use std::ops::Range;
 
 use multiversion::multiversion;
 
@@ -18,232 +24,284 @@ const BLOCK: usize = 64;
 /// The size of an attention core, or of one rank's part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attention {
-    /// B, the sequences.
-    pub batch: usize,
-    /// S, the tokens of each.
-    pub sequence: usize,
     /// A, the heads on this rank.
     pub heads: usize,
     /// D
     pub head_dim: usize,
+    /// S, the rows of a sequence.
+    pub sequence: usize,
+}
+
+/// What backward reads.
+#[derive(Debug, Clone, Copy)]
+pub struct Kept<'a, T> {
+    /// (N, 3, A, D)
+    pub qkv: &'a [T],
+    /// (N, A, D)
+    pub o: &'a [T],
+    /// (N, A)
+    pub log_sum_exp: &'a [T],
 }
 
 impl Attention {
-    /// How many numbers the probabilities take: (B, A, S, S), each row rounded up for the vector loops.
-    pub fn probabilities_len(self) -> usize {
-        self.batch * self.heads * self.head_probabilities()
-    }
-
-    /// How many numbers `backward` needs to work in.
-    pub fn scratch_len(self) -> usize {
-        self.head_probabilities() + 2 * self.sequence * self.head_dim
-    }
-
-    /// context = softmax(Q·Kᵀ/√D)·V
+    /// o = softmax(Q·Kᵀ/√D)·V
     ///
-    /// qkv: (B, S, 3, A, D)   probabilities: kept for backward   context: (B, S, A, D)
-    pub fn forward<T: Real>(self, qkv: &[T], probabilities: &mut [T], context: &mut [T]) {
-        let (row, token, width) = (self.row(), self.token(), self.heads * self.head_dim);
-        for (head, p) in probabilities.chunks_exact_mut(self.head_probabilities()).enumerate() {
-            let (first, context_first) = self.first_of(head);
-            let (q, k, v) = (&qkv[first..], &qkv[first + width..], &qkv[first + 2 * width..]);
+    /// qkv: (N, 3, A, D)   o: (N, A, D)   log_sum_exp: (N, A)   scratch: grows to what is needed, once
+    pub fn forward<T: Real>(self, qkv: &[T], o: &mut [T], log_sum_exp: &mut [T], scratch: &mut Vec<T>) {
+        let [p] = self.take(scratch);
+        for head in self.each_head(o.len()) {
+            let [q, k, v] = self.of_head(qkv, head.qkv);
             for block in self.blocks() {
                 let seen = block.end;
-                let scores = &mut p[block.start * row..block.end * row];
+                let scores = &mut p[self.rows(&block)];
+                self.scores(q, k, &block, scores);
+                let log_sum_exp = log_sum_exp[head.statistics..].iter_mut().step_by(self.heads);
+                let log_sum_exp = log_sum_exp.skip(block.start);
+                for ((query, scores), log_sum_exp) in
+                    block.clone().zip(scores.chunks_exact_mut(self.row())).zip(log_sum_exp)
+                {
+                    *log_sum_exp = softmax(scores, query + 1, seen);
+                }
+                let o = &mut o[head.o + block.start * self.width()..];
                 matmul(
-                    MatrixMut::strided(scores, block.len(), seen, row),
+                    MatrixMut::strided(o, block.len(), self.head_dim, self.width()),
                     T::ZERO,
-                    Matrix::strided(&q[block.start * token..], block.len(), self.head_dim, token),
-                    Matrix::strided(k, seen, self.head_dim, token).transposed(),
-                    T::ONE / T::from_f64(self.head_dim as f64).sqrt(),
-                );
-                causal_softmax(scores, row, block.start, seen);
-                let context = &mut context[context_first + block.start * width..];
-                matmul(
-                    MatrixMut::strided(context, block.len(), self.head_dim, width),
-                    T::ZERO,
-                    Matrix::strided(scores, block.len(), seen, row),
-                    Matrix::strided(v, seen, self.head_dim, token),
+                    Matrix::strided(scores, block.len(), seen, self.row()),
+                    Matrix::strided(v, seen, self.head_dim, self.token()),
                     T::ONE,
                 );
             }
         }
     }
 
-    /// The gradient of qkv, written over qkv.
+    /// B: dqkv from d_o.
     ///
-    /// With O = P·V: dV = Pᵀ·dO, dP = dO·Vᵀ, dS = P ⊙ (dP − Σ dP ⊙ P)/√D, dQ = dS·K, dK = dSᵀ·Q.
-    ///
-    /// qkv: (B, S, 3, A, D)   dcontext: (B, S, A, D)   scratch: [`scratch_len`](Self::scratch_len)
-    pub fn backward<T: Real>(self, qkv: &mut [T], probabilities: &[T], dcontext: &[T], scratch: &mut [T]) {
-        let (token, width, head_dim) = (self.token(), self.heads * self.head_dim, self.head_dim);
-        let (ds, rest) = scratch.split_at_mut(self.head_probabilities());
-        let (dq, dk) = rest.split_at_mut(self.sequence * head_dim);
-        for (head, p) in probabilities.chunks_exact(self.head_probabilities()).enumerate() {
-            let (first, context_first) = self.first_of(head);
-            let dcontext = &dcontext[context_first..];
-            self.score_gradients(&qkv[first + 2 * width..], p, dcontext, ds);
-            self.per_query_block(ds, &qkv[first + width..], dq);
-            self.per_key_block(ds, &qkv[first..], token, MatrixPlace { data: dk, stride: head_dim });
-            let dv = &mut qkv[first + 2 * width..];
-            self.per_key_block(p, dcontext, width, MatrixPlace { data: dv, stride: token });
-            let rows = dq.chunks_exact(head_dim).zip(dk.chunks_exact(head_dim));
-            for ((dq, dk), qkv) in rows.zip(qkv[first..].chunks_mut(token)) {
-                qkv[..head_dim].copy_from_slice(dq);
-                qkv[width..width + head_dim].copy_from_slice(dk);
+    /// d_o: (N, A, D)   dqkv: (N, 3, A, D)   scratch: as in [`forward`](Self::forward)
+    pub fn backward_input<T: Real>(self, d_o: &[T], kept: Kept<'_, T>, dqkv: &mut [T], scratch: &mut Vec<T>) {
+        let [p, ds] = self.take(scratch);
+        for head in self.each_head(d_o.len()) {
+            let [q, k, v] = self.of_head(kept.qkv, head.qkv);
+            let (o, d_o) = (&kept.o[head.o..], &d_o[head.o..]);
+            let log_sum_exp = &kept.log_sum_exp[head.statistics..];
+            for block in self.blocks() {
+                let (p, ds) = (&mut p[self.rows(&block)], &mut ds[self.rows(&block)]);
+                self.scores(q, k, &block, p);
+                matmul(
+                    MatrixMut::strided(ds, block.len(), block.end, self.row()),
+                    T::ZERO,
+                    Matrix::strided(
+                        &d_o[block.start * self.width()..],
+                        block.len(),
+                        self.head_dim,
+                        self.width(),
+                    ),
+                    Matrix::strided(v, block.end, self.head_dim, self.token()).transposed(),
+                    T::ONE,
+                );
+                self.score_gradients(&block, [o, d_o, log_sum_exp], p, ds);
             }
+            let width = self.width();
+            self.by_query(ds, k, &mut dqkv[head.qkv..]);
+            self.by_key(ds, q, self.token(), self.scale(), &mut dqkv[head.qkv + width..]);
+            self.by_key(p, d_o, width, T::ONE, &mut dqkv[head.qkv + 2 * width..]);
         }
     }
 
-    /// ds ← P ⊙ (dO·Vᵀ − Σ …)/√D, for one head.
-    fn score_gradients<T: Real>(self, v: &[T], p: &[T], dcontext: &[T], ds: &mut [T]) {
-        let (row, token, width) = (self.row(), self.token(), self.heads * self.head_dim);
-        let scale = T::ONE / T::from_f64(self.head_dim as f64).sqrt();
-        for block in self.blocks() {
-            let seen = block.end;
-            let gradients = &mut ds[block.start * row..block.end * row];
-            matmul(
-                MatrixMut::strided(gradients, block.len(), seen, row),
-                T::ZERO,
-                Matrix::strided(&dcontext[block.start * width..], block.len(), self.head_dim, width),
-                Matrix::strided(v, seen, self.head_dim, token).transposed(),
-                T::ONE,
-            );
-            softmax_backward(
-                &p[block.start * row..block.end * row],
-                gradients,
-                row,
-                block.start,
-                seen,
-                scale,
-            );
+    /// Q·Kᵀ/√D of a block of queries and the keys up to its end.
+    fn scores<T: Real>(self, q: &[T], k: &[T], block: &Range<usize>, scores: &mut [T]) {
+        matmul(
+            MatrixMut::strided(scores, block.len(), block.end, self.row()),
+            T::ZERO,
+            Matrix::strided(&q[block.start * self.token()..], block.len(), self.head_dim, self.token()),
+            Matrix::strided(k, block.end, self.head_dim, self.token()).transposed(),
+            self.scale(),
+        );
+    }
+
+    /// Scores become probabilities P, and dP becomes dS, of a block of queries.
+    fn score_gradients<T: Real>(
+        self,
+        block: &Range<usize>,
+        [o, d_o, log_sum_exp]: [&[T]; 3],
+        p: &mut [T],
+        ds: &mut [T],
+    ) {
+        let rows = p.chunks_exact_mut(self.row()).zip(ds.chunks_exact_mut(self.row()));
+        for (query, (p, ds)) in block.clone().zip(rows) {
+            let at = query * self.width()..query * self.width() + self.head_dim;
+            let delta = dot(&o[at.clone()], &d_o[at]);
+            let log_sum_exp = log_sum_exp[query * self.heads];
+            probabilities_and_gradients(p, ds, query + 1, block.end, log_sum_exp, delta);
         }
     }
 
-    /// dq = ds·k, for one head: each block of queries sees the keys up to its end.
-    fn per_query_block<T: Real>(self, ds: &[T], k: &[T], dq: &mut [T]) {
+    /// dq = ds·k/√D: each block of queries sees the keys up to its end.
+    fn by_query<T: Real>(self, ds: &[T], k: &[T], dq: &mut [T]) {
         for block in self.blocks() {
             matmul(
-                MatrixMut::new(&mut dq[block.start * self.head_dim..], block.len(), self.head_dim),
+                MatrixMut::strided(
+                    &mut dq[block.start * self.token()..],
+                    block.len(),
+                    self.head_dim,
+                    self.token(),
+                ),
                 T::ZERO,
                 Matrix::strided(&ds[block.start * self.row()..], block.len(), block.end, self.row()),
                 Matrix::strided(k, block.end, self.head_dim, self.token()),
-                T::ONE,
+                self.scale(),
             );
         }
     }
 
-    /// out = weightsᵀ·rows, for one head: each block of keys is seen by the queries from its start.
-    fn per_key_block<T: Real>(self, weights: &[T], rows: &[T], stride: usize, out: MatrixPlace<'_, T>) {
+    /// out = weightsᵀ·rows·scale: each block of keys is seen by the queries from its start.
+    fn by_key<T: Real>(self, weights: &[T], rows: &[T], stride: usize, scale: T, out: &mut [T]) {
         for block in self.blocks() {
             let queries = self.sequence - block.start;
             let weights = &weights[block.start * self.row() + block.start..];
             matmul(
                 MatrixMut::strided(
-                    &mut out.data[block.start * out.stride..],
+                    &mut out[block.start * self.token()..],
                     block.len(),
                     self.head_dim,
-                    out.stride,
+                    self.token(),
                 ),
                 T::ZERO,
                 Matrix::strided(weights, queries, block.len(), self.row()).transposed(),
                 Matrix::strided(&rows[block.start * stride..], queries, self.head_dim, stride),
-                T::ONE,
+                scale,
             );
         }
     }
 
-    fn blocks(self) -> impl Iterator<Item = std::ops::Range<usize>> {
+    fn blocks(self) -> impl Iterator<Item = Range<usize>> {
         (0..self.sequence).step_by(BLOCK).map(move |start| start..(start + BLOCK).min(self.sequence))
     }
 
-    /// Where the q of `head` (counted through all sequences) begins in qkv, and its context in context.
-    fn first_of(self, head: usize) -> (usize, usize) {
-        let (sequence, head) = (head / self.heads, head % self.heads);
-        let context = sequence * self.sequence * self.heads * self.head_dim + head * self.head_dim;
-        (sequence * self.sequence * self.token() + head * self.head_dim, context)
+    /// Where the rows of a block lie among those of a head's scores.
+    fn rows(self, block: &Range<usize>) -> Range<usize> {
+        block.start * self.row()..block.end * self.row()
+    }
+
+    /// Every head of every sequence.
+    fn each_head(self, outputs: usize) -> impl Iterator<Item = Head> {
+        let sequences = outputs / (self.sequence * self.width());
+        (0..sequences).flat_map(move |sequence| {
+            let first = sequence * self.sequence;
+            (0..self.heads).map(move |head| Head {
+                qkv: first * self.token() + head * self.head_dim,
+                o: first * self.width() + head * self.head_dim,
+                statistics: first * self.heads + head,
+            })
+        })
+    }
+
+    fn of_head<T>(self, qkv: &[T], first: usize) -> [&[T]; 3] {
+        [0, 1, 2].map(|part| &qkv[first + part * self.width()..])
+    }
+
+    fn scale<T: Real>(self) -> T {
+        T::from_f64(1.0 / (self.head_dim as f64).sqrt())
+    }
+
+    /// A·D, from one token's o to the next one's.
+    fn width(self) -> usize {
+        self.heads * self.head_dim
     }
 
     /// From one token's q to the next one's.
     fn token(self) -> usize {
-        3 * self.heads * self.head_dim
+        3 * self.width()
     }
 
-    /// From one query's probabilities to the next one's.
+    /// From one query's scores to the next one's: whole lanes.
     fn row(self) -> usize {
         self.sequence.next_multiple_of(LANES)
     }
 
-    fn head_probabilities(self) -> usize {
-        self.sequence * self.row()
+    /// Room for the scores of a head, `N` times.
+    fn take<T: Real, const N: usize>(self, scratch: &mut Vec<T>) -> [&mut [T]; N] {
+        let len = self.sequence * self.row();
+        if scratch.len() < N * len {
+            scratch.resize(N * len, T::ZERO);
+        }
+        let mut pieces = scratch.chunks_exact_mut(len);
+        std::array::from_fn(|_| pieces.next().expect("as many pieces as asked for"))
     }
 }
 
-/// Rows of the head dimension, `stride` apart.
-struct MatrixPlace<'a, T> {
-    data: &'a mut [T],
-    stride: usize,
+/// Where a head of a sequence begins in the packed buffers.
+#[derive(Debug, Clone, Copy)]
+struct Head {
+    qkv: usize,
+    o: usize,
+    statistics: usize,
 }
 
-/// The softmax of each row over what its query sees; nought in the rest of the first `seen` columns.
+/// The softmax of the first `visible` scores, and nought in the others up to `seen`; returns ln Σ exp.
 ///
-/// Row i belongs to query `first + i`, which sees `first + i + 1` keys. Whole lanes are worked on: the row
-/// has room for them, and what is beyond the query is set to −∞ first, whose exponential is nought.
+/// Whole lanes are worked on: the row has room for them, and what is beyond the query is set to −∞ first,
+/// whose exponential is nought.
 #[multiversion(targets = "simd")]
-fn causal_softmax<T: Real>(scores: &mut [T], row: usize, first: usize, seen: usize) {
-    for (query, scores) in scores.chunks_exact_mut(row).enumerate() {
-        let visible = first + query + 1;
-        let whole = visible.next_multiple_of(LANES);
-        if whole < seen {
-            scores[whole..seen].fill(T::ZERO);
-        }
-        let scores = &mut scores[..whole];
-        scores[visible..].fill(T::NEG_INFINITY);
-        let mut largest = [T::NEG_INFINITY; LANES];
-        for chunk in scores.chunks_exact(LANES) {
-            for lane in 0..LANES {
-                largest[lane] = largest[lane].larger(chunk[lane]);
-            }
-        }
-        let largest = fold_max(largest);
-        for score in scores.iter_mut() {
-            *score = (*score - largest).exp();
-        }
-        let mut sums = [T::ZERO; LANES];
-        for chunk in scores.chunks_exact(LANES) {
-            for lane in 0..LANES {
-                sums[lane] += chunk[lane];
-            }
-        }
-        let share = T::ONE / fold_sum(sums);
-        for score in scores.iter_mut() {
-            *score = *score * share;
+fn softmax<T: Real>(scores: &mut [T], visible: usize, seen: usize) -> T {
+    let whole = visible.next_multiple_of(LANES);
+    if whole < seen {
+        scores[whole..seen].fill(T::ZERO);
+    }
+    let scores = &mut scores[..whole];
+    scores[visible..].fill(T::NEG_INFINITY);
+    let mut largest = [T::NEG_INFINITY; LANES];
+    for chunk in scores.chunks_exact(LANES) {
+        for (largest, score) in largest.iter_mut().zip(chunk) {
+            *largest = largest.larger(*score);
         }
     }
+    let largest = fold_max(largest);
+    for score in scores.iter_mut() {
+        *score = (*score - largest).exp();
+    }
+    let mut sums = [T::ZERO; LANES];
+    for chunk in scores.chunks_exact(LANES) {
+        for (sum, exponential) in sums.iter_mut().zip(chunk) {
+            *sum += *exponential;
+        }
+    }
+    let sum = fold_sum(sums);
+    let share = T::ONE / sum;
+    for score in scores.iter_mut() {
+        *score *= share;
+    }
+    largest + sum.ln()
 }
 
-/// `gradients` ← p ⊙ (gradients − Σ p ⊙ gradients)·scale, row by row; nought beyond what a query sees.
+/// p ← exp(p − L) and ds ← p·(ds − delta) of the first `visible`, nought in the others up to `seen`.
 #[multiversion(targets = "simd")]
-fn softmax_backward<T: Real>(p: &[T], gradients: &mut [T], row: usize, first: usize, seen: usize, scale: T) {
-    for (query, (gradients, p)) in gradients.chunks_exact_mut(row).zip(p.chunks_exact(row)).enumerate() {
-        let visible = first + query + 1;
-        let whole = visible.next_multiple_of(LANES);
-        if whole < seen {
-            gradients[whole..seen].fill(T::ZERO);
-        }
-        let (gradients, p) = (&mut gradients[..whole], &p[..whole]);
-        gradients[visible..].fill(T::ZERO);
-        let mut sums = [T::ZERO; LANES];
-        for (gradient, p) in gradients.chunks_exact(LANES).zip(p.chunks_exact(LANES)) {
-            for lane in 0..LANES {
-                sums[lane] += gradient[lane] * p[lane];
-            }
-        }
-        let along = fold_sum(sums);
-        for (gradient, p) in gradients.iter_mut().zip(p) {
-            *gradient = *p * (*gradient - along) * scale;
+fn probabilities_and_gradients<T: Real>(
+    p: &mut [T],
+    ds: &mut [T],
+    visible: usize,
+    seen: usize,
+    log_sum_exp: T,
+    delta: T,
+) {
+    let whole = visible.next_multiple_of(LANES);
+    for (p, ds) in p[..whole].iter_mut().zip(&mut ds[..whole]) {
+        *p = (*p - log_sum_exp).exp();
+        *ds = *p * (*ds - delta);
+    }
+    // The lanes beyond the query held scores of what it does not see.
+    let end = whole.max(seen);
+    p[visible..end].fill(T::ZERO);
+    ds[visible..end].fill(T::ZERO);
+}
+
+fn dot<T: Real>(x: &[T], y: &[T]) -> T {
+    let mut lanes = [T::ZERO; LANES];
+    for (x, y) in x.chunks(LANES).zip(y.chunks(LANES)) {
+        for (lane, (x, y)) in lanes.iter_mut().zip(x.iter().zip(y)) {
+            *lane += *x * *y;
         }
     }
+    fold_sum(lanes)
 }
 
 #[cfg(test)]
@@ -253,41 +311,40 @@ mod tests {
     use crate::numeric::support::{Probe, draw};
 
     fn apply(shape: Attention, qkv: &[f64]) -> (Vec<f64>, Vec<f64>) {
-        let mut probabilities = vec![f64::NAN; shape.probabilities_len()];
-        let mut context = vec![f64::NAN; qkv.len() / 3];
-        shape.forward(qkv, &mut probabilities, &mut context);
-        (probabilities, context)
+        let mut o = vec![f64::NAN; qkv.len() / 3];
+        let mut log_sum_exp = vec![f64::NAN; o.len() / shape.head_dim];
+        shape.forward(qkv, &mut o, &mut log_sum_exp, &mut Vec::new());
+        (o, log_sum_exp)
     }
 
     /// Equation 1, query by query.
-    fn plain(shape: Attention, qkv: &[f64]) -> Vec<f64> {
-        let Attention { batch, sequence, heads, head_dim } = shape;
-        let at = |b: usize, s: usize, part: usize, h: usize| {
-            let start = (((b * sequence + s) * 3 + part) * heads + h) * head_dim;
-            &qkv[start..start + head_dim]
+    fn plain(shape: Attention, qkv: &[f64]) -> (Vec<f64>, Vec<f64>) {
+        let Attention { heads, head_dim, sequence } = shape;
+        let at = |row: usize, part: usize, head: usize| {
+            &qkv[((row * 3 + part) * heads + head) * head_dim..][..head_dim]
         };
-        let mut context = Vec::new();
-        for b in 0..batch {
-            for query in 0..sequence {
-                for h in 0..heads {
-                    let score = |key| -> f64 {
-                        let products = at(b, query, 0, h).iter().zip(at(b, key, 1, h));
-                        products.map(|(q, k)| q * k).sum::<f64>() / (head_dim as f64).sqrt()
-                    };
-                    let weights: Vec<f64> = (0..=query).map(|key| score(key).exp()).collect();
-                    let total: f64 = weights.iter().sum();
-                    for dim in 0..head_dim {
-                        let values = weights.iter().enumerate().map(|(key, w)| w * at(b, key, 2, h)[dim]);
-                        context.push(values.sum::<f64>() / total);
-                    }
+        let (mut o, mut log_sum_exp) = (Vec::new(), Vec::new());
+        for row in 0..qkv.len() / shape.token() {
+            let first = row / sequence * sequence;
+            for head in 0..heads {
+                let score = |key| -> f64 {
+                    let products = at(row, 0, head).iter().zip(at(key, 1, head));
+                    products.map(|(q, k)| q * k).sum::<f64>() / (head_dim as f64).sqrt()
+                };
+                let weights: Vec<f64> = (first..=row).map(|key| score(key).exp()).collect();
+                let total: f64 = weights.iter().sum();
+                log_sum_exp.push(total.ln());
+                for dim in 0..head_dim {
+                    let values = (first..=row).zip(&weights).map(|(key, w)| w * at(key, 2, head)[dim]);
+                    o.push(values.sum::<f64>() / total);
                 }
             }
         }
-        context
+        (o, log_sum_exp)
     }
 
-    fn qkv(shape: Attention) -> Vec<f64> {
-        let mut qkv = draw("qkv", shape.batch * shape.sequence * shape.token());
+    fn qkv(shape: Attention, sequences: usize) -> Vec<f64> {
+        let mut qkv = draw("qkv", sequences * shape.sequence * shape.token());
         qkv.iter_mut().for_each(|value| *value *= 2.0);
         qkv
     }
@@ -295,9 +352,10 @@ mod tests {
     #[test]
     fn equals_the_formula_at_any_length() {
         for sequence in [1, 2, 15, 16, 17, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 7] {
-            let shape = Attention { batch: 2, sequence, heads: 3, head_dim: 5 };
-            let qkv = qkv(shape);
-            for (fast, slow) in apply(shape, &qkv).1.iter().zip(plain(shape, &qkv)) {
+            let shape = Attention { heads: 3, head_dim: 5, sequence };
+            let qkv = qkv(shape, 2);
+            let ((o, log_sum_exp), (exact_o, exact_sums)) = (apply(shape, &qkv), plain(shape, &qkv));
+            for (fast, slow) in o.iter().chain(&log_sum_exp).zip(exact_o.iter().chain(&exact_sums)) {
                 assert!((fast - slow).abs() < 1e-12, "sequence {sequence}: {fast}, not {slow}");
             }
         }
@@ -306,22 +364,24 @@ mod tests {
     #[test]
     fn backward_is_the_slope_of_forward() {
         for sequence in [5, BLOCK + 3] {
-            let shape = Attention { batch: 2, sequence, heads: 2, head_dim: 2 };
-            let qkv = qkv(shape);
-            let dcontext = draw("dcontext", qkv.len() / 3);
-            let (probabilities, _) = apply(shape, &qkv);
-            let mut dqkv = qkv.clone();
-            let mut scratch = vec![f64::NAN; shape.scratch_len()];
-            shape.backward(&mut dqkv, &probabilities, &dcontext, &mut scratch);
-            Probe::new(&dcontext).check(&qkv, &dqkv, |qkv| apply(shape, qkv).1);
+            let shape = Attention { heads: 2, head_dim: 2, sequence };
+            let qkv = qkv(shape, 2);
+            let d_o = draw("d_o", qkv.len() / 3);
+            let (o, log_sum_exp) = apply(shape, &qkv);
+            let mut dqkv = vec![f64::NAN; qkv.len()];
+            let kept = Kept { qkv: &qkv, o: &o, log_sum_exp: &log_sum_exp };
+            // What another shape left in the scratch must not matter.
+            let mut scratch = vec![f64::NAN; 1 << 16];
+            shape.backward_input(&d_o, kept, &mut dqkv, &mut scratch);
+            Probe::new(&d_o).check(&qkv, &dqkv, |qkv| apply(shape, qkv).0);
         }
     }
 
     #[test]
     fn not_a_number_is_not_lost() {
-        let shape = Attention { batch: 1, sequence: 3, heads: 1, head_dim: 1 };
-        let (_, context) = apply(shape, &[1.0, 1.0, 1.0, 1.0, f64::NAN, 1.0, 1.0, 1.0, 1.0]);
-        assert_eq!(context[0], 1.0);
-        assert!(context[1].is_nan() && context[2].is_nan());
+        let shape = Attention { heads: 1, head_dim: 1, sequence: 3 };
+        let (o, _) = apply(shape, &[1.0, 1.0, 1.0, 1.0, f64::NAN, 1.0, 1.0, 1.0, 1.0]);
+        assert_eq!(o[0], 1.0);
+        assert!(o[1].is_nan() && o[2].is_nan());
     }
 }

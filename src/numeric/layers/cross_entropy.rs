@@ -1,9 +1,9 @@
-//! The loss −ln softmax(logits)[target], the vocabulary divided over ranks.
+//! The loss −ln softmax(logits)[target], the classes divided over ranks.
 //!
 //! In stages, with a collective between them (Shoeybi et al., "Megatron-LM", 2019, section 3):
 //! 1. [`maxima`]; the ranks take the largest;
-//! 2. [`exponentials`]; the ranks add sums and target logits;
-//! 3. [`mean_loss`] and [`gradient`], each rank for itself.
+//! 2. [`sums`]; the ranks add them;
+//! 3. [`mean_loss`] and [`backward_input`], each rank for itself.
 //!
 //! With one rank the collectives are nothing and the stages follow each other.
 
@@ -11,86 +11,101 @@ use multiversion::multiversion;
 
 use crate::numeric::real::{LANES, Real, fold_max, fold_sum};
 
-/// max = max_V logits     logits: (N, V)   max: (N)
+/// max = max_V logits, or not a number where a logit is no finite number: a bad one must not hide.
+///
+/// logits: (N, V)   max: (N)
 #[multiversion(targets = "simd")]
 pub fn maxima<T: Real>(logits: &[T], max: &mut [T]) {
-    let vocabulary = logits.len() / max.len().max(1);
-    for (logits, max) in logits.chunks_exact(vocabulary).zip(max) {
-        let mut lanes = [T::NEG_INFINITY; LANES];
-        let chunks = logits.chunks_exact(LANES);
-        let rest = chunks.remainder();
-        for chunk in chunks {
-            for lane in 0..LANES {
-                lanes[lane] = lanes[lane].larger(chunk[lane]);
+    let classes = logits.len() / max.len();
+    for (logits, max) in logits.chunks_exact(classes).zip(max) {
+        let (mut largest, mut nought) = ([T::NEG_INFINITY; LANES], [T::ZERO; LANES]);
+        for chunk in logits.chunks(LANES) {
+            for ((largest, nought), logit) in largest.iter_mut().zip(&mut nought).zip(chunk) {
+                *largest = largest.larger(*logit);
+                // Nought for every finite number, and not a number for any other.
+                *nought += *logit * T::ZERO;
             }
         }
-        for (lane, logit) in lanes.iter_mut().zip(rest) {
-            *lane = lane.larger(*logit);
-        }
-        *max = fold_max(lanes);
+        *max = fold_max(largest) + fold_sum(nought);
     }
 }
 
-/// logits ← e = exp(logits − max); sum = Σ_V e; target = logits[target] − max, or nought where another rank
-/// holds it.     logits: (N, V), of which this rank holds the ids from `first` on   max, sum, target: (N)
+/// The classes that this rank holds: those from `first` on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Classes {
+    /// The first class.
+    pub first: usize,
+    /// How many: V.
+    pub count: usize,
+}
+
+impl Classes {
+    /// Where a class stands among them; none when another rank holds it. Targets come as whole numbers
+    /// below 2²⁴, which `f32` holds exactly.
+    #[inline(always)]
+    fn place<T: Real>(self, target: T) -> Option<usize> {
+        (target.to_f64() as usize).checked_sub(self.first).filter(|place| *place < self.count)
+    }
+}
+
+/// Σ_V exp(logit − max), and the target's logit − max, or nought where another rank holds it.
+///
+/// logits: (N, V)   targets, max: (N)   sums: (N, 2)
 #[multiversion(targets = "simd")]
-pub fn exponentials<T: Real>(
-    logits: &mut [T],
-    max: &[T],
-    targets: &[u32],
-    first: usize,
-    sum: &mut [T],
-    target: &mut [T],
-) {
-    let vocabulary = logits.len() / max.len().max(1);
-    let rows = logits.chunks_exact_mut(vocabulary).zip(max).zip(targets);
-    for (((logits, max), id), (sum, target)) in rows.zip(sum.iter_mut().zip(target)) {
-        *target = match held(*id, first, vocabulary) {
-            Some(at) => logits[at] - *max,
+pub fn sums<T: Real>(classes: Classes, logits: &[T], targets: &[T], max: &[T], sums: &mut [T]) {
+    let rows = logits.chunks_exact(classes.count).zip(targets).zip(max);
+    for (((logits, target), max), sums) in rows.zip(sums.chunks_exact_mut(2)) {
+        let mut lanes = [T::ZERO; LANES];
+        for chunk in logits.chunks(LANES) {
+            let mut exponentials = [T::ZERO; LANES];
+            for (exponential, logit) in exponentials.iter_mut().zip(chunk) {
+                *exponential = (*logit - *max).exp();
+            }
+            for (lane, exponential) in lanes.iter_mut().zip(&exponentials) {
+                *lane += *exponential;
+            }
+        }
+        sums[0] = fold_sum(lanes);
+        sums[1] = match classes.place(*target) {
+            Some(place) => logits[place] - *max,
             None => T::ZERO,
         };
-        for logit in logits.iter_mut() {
-            *logit = (*logit - *max).exp();
-        }
-        let mut lanes = [T::ZERO; LANES];
-        let chunks = logits.chunks_exact(LANES);
-        let rest = chunks.remainder();
-        for chunk in chunks {
-            for lane in 0..LANES {
-                lanes[lane] += chunk[lane];
-            }
-        }
-        for (lane, e) in lanes.iter_mut().zip(rest) {
-            *lane += *e;
-        }
-        *sum = fold_sum(lanes);
     }
 }
 
-/// The mean over tokens of ln(sum) − target.
-pub fn mean_loss<T: Real>(sum: &[T], target: &[T]) -> f64 {
-    let losses = sum.iter().zip(target).map(|(sum, target)| sum.to_f64().ln() - target.to_f64());
-    losses.sum::<f64>() / sum.len() as f64
+/// The mean over rows of ln Σ exp − the target's logit.     sums: (N, 2)
+pub fn mean_loss<T: Real>(sums: &[T]) -> f64 {
+    let losses = sums.chunks_exact(2).map(|row| row[0].to_f64().ln() - row[1].to_f64());
+    losses.sum::<f64>() / (sums.len() / 2) as f64
 }
 
-/// e ← (e/sum − [this is the target])·scale, which is dlogits when the loss is multiplied by N·scale.
+/// A row of logits, and what the ranks found about it.
+#[derive(Debug, Clone, Copy)]
+pub struct Softmax<'a, T> {
+    /// (N, V)
+    pub logits: &'a [T],
+    /// (N)
+    pub targets: &'a [T],
+    /// (N), over all ranks.
+    pub max: &'a [T],
+    /// (N, 2), over all ranks.
+    pub sums: &'a [T],
+}
+
+/// B: dlogits = (softmax − \[this is the target\])·scale, the gradient of N·scale times the mean loss.
 #[multiversion(targets = "simd")]
-pub fn gradient<T: Real>(e: &mut [T], sum: &[T], targets: &[u32], first: usize, scale: T) {
-    let vocabulary = e.len() / sum.len().max(1);
-    for ((e, sum), id) in e.chunks_exact_mut(vocabulary).zip(sum).zip(targets) {
-        let share = scale / *sum;
-        for e in e.iter_mut() {
-            *e = *e * share;
+pub fn backward_input<T: Real>(classes: Classes, scale: T, of: Softmax<'_, T>, dlogits: &mut [T]) {
+    let rows = of.logits.chunks_exact(classes.count).zip(dlogits.chunks_exact_mut(classes.count));
+    let found = of.max.iter().zip(of.sums.chunks_exact(2)).zip(of.targets);
+    for ((logits, dlogits), ((max, sums), target)) in rows.zip(found) {
+        let share = scale / sums[0];
+        for (dlogit, logit) in dlogits.iter_mut().zip(logits) {
+            *dlogit = (*logit - *max).exp() * share;
         }
-        if let Some(at) = held(*id, first, vocabulary) {
-            e[at] -= scale;
+        if let Some(place) = classes.place(*target) {
+            dlogits[place] -= scale;
         }
     }
-}
-
-#[inline(always)]
-fn held(id: u32, first: usize, vocabulary: usize) -> Option<usize> {
-    (id as usize).checked_sub(first).filter(|at| *at < vocabulary)
 }
 
 #[cfg(test)]
@@ -99,63 +114,72 @@ mod tests {
 
     use crate::numeric::support::{Probe, draw};
 
-    const TOKENS: usize = 3;
-    const VOCABULARY: usize = 38;
-    const TARGETS: [u32; TOKENS] = [0, 37, 19];
+    const ROWS: usize = 3;
+    const CLASSES: usize = 38;
+    const TARGETS: [f64; ROWS] = [0.0, 37.0, 19.0];
 
-    fn run(logits: &[f64]) -> (f64, Vec<f64>) {
-        let mut logits = logits.to_vec();
-        let [mut max, mut sum, mut target] = [[0.0; TOKENS]; 3];
-        maxima(&logits, &mut max);
-        exponentials(&mut logits, &max, &TARGETS, 0, &mut sum, &mut target);
-        let loss = mean_loss(&sum, &target);
-        gradient(&mut logits, &sum, &TARGETS, 0, 1.0 / TOKENS as f64);
-        (loss, logits)
+    /// The loss and its gradient, the classes divided over `of` ranks, the collectives done by hand.
+    fn run(of: usize, logits: &[f64]) -> (f64, Vec<f64>) {
+        let count = CLASSES / of;
+        let part = |rank: usize| -> Vec<f64> {
+            logits.chunks(CLASSES).flat_map(|row| row[rank * count..][..count].to_vec()).collect()
+        };
+        let (mut max, mut total) = ([f64::NEG_INFINITY; ROWS], [0.0; 2 * ROWS]);
+        for rank in 0..of {
+            let mut own = [f64::NAN; ROWS];
+            maxima(&part(rank), &mut own);
+            max.iter_mut().zip(own).for_each(|(max, own)| *max = max.max(own));
+        }
+        for rank in 0..of {
+            let mut own = [f64::NAN; 2 * ROWS];
+            sums(Classes { first: rank * count, count }, &part(rank), &TARGETS, &max, &mut own);
+            total.iter_mut().zip(own).for_each(|(total, own)| *total += own);
+        }
+        let mut gradient = vec![f64::NAN; ROWS * CLASSES];
+        for rank in 0..of {
+            let (logits, mut dlogits) = (part(rank), vec![f64::NAN; ROWS * count]);
+            let softmax = Softmax { logits: &logits, targets: &TARGETS, max: &max, sums: &total };
+            let classes = Classes { first: rank * count, count };
+            backward_input(classes, 1.0 / ROWS as f64, softmax, &mut dlogits);
+            for (whole, own) in gradient.chunks_mut(CLASSES).zip(dlogits.chunks(count)) {
+                whole[rank * count..][..count].copy_from_slice(own);
+            }
+        }
+        (mean_loss(&total), gradient)
     }
 
     #[test]
-    fn equal_logits_cost_the_logarithm_of_the_vocabulary() {
-        let (loss, _) = run(&[700.0; TOKENS * VOCABULARY]);
-        assert!((loss - (VOCABULARY as f64).ln()).abs() < 1e-12);
+    fn equal_logits_cost_the_logarithm_of_the_classes() {
+        let (loss, _) = run(1, &[700.0; ROWS * CLASSES]);
+        assert!((loss - (CLASSES as f64).ln()).abs() < 1e-12);
     }
 
     #[test]
     fn the_gradient_is_the_slope_of_the_loss() {
-        let logits = draw("logits", TOKENS * VOCABULARY);
-        let (_, dlogits) = run(&logits);
-        Probe::new(&[1.0]).check(&logits, &dlogits, |logits| vec![run(logits).0]);
+        let logits = draw("logits", ROWS * CLASSES);
+        let (_, gradient) = run(1, &logits);
+        Probe::new(&[1.0]).check(&logits, &gradient, |logits| vec![run(1, logits).0]);
     }
 
-    /// Two ranks with half of the vocabulary each, the collectives done by hand.
     #[test]
-    fn a_divided_vocabulary_gives_the_same_loss_and_gradient() {
-        let logits = draw::<f64>("logits", TOKENS * VOCABULARY);
-        let (loss, dlogits) = run(&logits);
-        let half = VOCABULARY / 2;
-        let part = |rank: usize| -> Vec<f64> {
-            logits.chunks(VOCABULARY).flat_map(|row| row[rank * half..][..half].to_vec()).collect()
-        };
-        let mut parts = [part(0), part(1)];
-        let mut max = [[0.0; TOKENS]; 2];
-        parts.iter().zip(&mut max).for_each(|(part, max)| maxima(part, max));
-        let max: [f64; TOKENS] = std::array::from_fn(|token| max[0][token].larger(max[1][token]));
-        let (mut sum, mut target) = ([0.0; TOKENS], [0.0; TOKENS]);
-        for (rank, part) in parts.iter_mut().enumerate() {
-            let (mut own_sum, mut own_target) = ([0.0; TOKENS], [0.0; TOKENS]);
-            exponentials(part, &max, &TARGETS, rank * half, &mut own_sum, &mut own_target);
-            for token in 0..TOKENS {
-                sum[token] += own_sum[token];
-                target[token] += own_target[token];
-            }
+    fn divided_classes_give_the_same_loss_and_gradient() {
+        let logits = draw("logits", ROWS * CLASSES);
+        let (loss, gradient) = run(1, &logits);
+        let (divided_loss, divided_gradient) = run(2, &logits);
+        assert!((loss - divided_loss).abs() < 1e-14);
+        for (one, two) in gradient.iter().zip(divided_gradient) {
+            assert!((one - two).abs() < 1e-15);
         }
-        assert!((mean_loss(&sum, &target) - loss).abs() < 1e-14);
-        for (rank, part) in parts.iter_mut().enumerate() {
-            gradient(part, &sum, &TARGETS, rank * half, 1.0 / TOKENS as f64);
-            for (token, row) in part.chunks(half).enumerate() {
-                for (at, value) in row.iter().enumerate() {
-                    assert!((value - dlogits[token * VOCABULARY + rank * half + at]).abs() < 1e-15);
-                }
-            }
+    }
+
+    #[test]
+    fn a_bad_logit_shows_in_the_maximum() {
+        for bad in [f32::NAN, f32::INFINITY] {
+            let mut logits = [0.0; 40];
+            logits[27] = bad;
+            let mut max = [0.0; 2];
+            maxima(&logits, &mut max);
+            assert!(max[0] == 0.0 && max[1].is_nan());
         }
     }
 }

@@ -1,41 +1,38 @@
-//! gelu(u) = u·Φ(u), by the tanh approximation: ½u(1 + tanh z) with z = √(2/π)(u + 0.044715u³).
+//! gelu(x) = x·Φ(x), by the tanh approximation: ½x(1 + tanh z) with z = √(2/π)(x + 0.044715x³).
 //!
 //! Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016, section 2; `approximate="tanh"` in PyTorch.
-//! Since ½(1 + tanh z) = σ(2z), one exponential gives the value and the slope together; forward keeps
-//! the slope in the place of u, and backward is one product.
+//! Since ½(1 + tanh z) = σ(2z), one exponential gives the value, and the slope with it.
 
 use multiversion::multiversion;
 
 use crate::numeric::real::Real;
 
-/// y = gelu(u + b); u becomes gelu'(u + b).     u: (N, O)   b: (O)   y: (N, O)
+/// y = gelu(x)
 #[multiversion(targets = "simd")]
-pub fn forward_with_bias<T: Real>(u: &mut [T], b: &[T], y: &mut [T]) {
-    for (u, y) in u.chunks_exact_mut(b.len()).zip(y.chunks_exact_mut(b.len())) {
-        for ((u, y), b) in u.iter_mut().zip(y).zip(b) {
-            (*y, *u) = value_and_slope(*u + *b);
-        }
+pub fn forward<T: Real>(x: &[T], y: &mut [T]) {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y = value_and_slope(*x).0;
     }
 }
 
-/// du = dy·gelu'(u), written over the slope.
+/// B: dx = dy·gelu'(x)
 #[multiversion(targets = "simd")]
-pub fn backward<T: Real>(dy: &[T], slope: &mut [T]) {
-    for (slope, dy) in slope.iter_mut().zip(dy) {
-        *slope = *slope * *dy;
+pub fn backward_input<T: Real>(dy: &[T], x: &[T], dx: &mut [T]) {
+    for ((dx, dy), x) in dx.iter_mut().zip(dy).zip(x) {
+        *dx = *dy * value_and_slope(*x).1;
     }
 }
 
-/// With s = σ(2z): gelu(u) = u·s, and gelu'(u) = s + u·s·(1 − s)·2z'.
+/// With s = σ(2z): gelu(x) = x·s, and gelu'(x) = s + x·s·(1 − s)·2z'.
 #[inline(always)]
-fn value_and_slope<T: Real>(u: T) -> (T, T) {
+fn value_and_slope<T: Real>(x: T) -> (T, T) {
     // 2·√(2/π)
     let c = T::from_f64(1.595_769_121_605_730_7);
-    let square = u * u;
-    let doubled = c * u * (T::ONE + T::from_f64(0.044_715) * square);
+    let square = x * x;
+    let doubled = c * x * (T::ONE + T::from_f64(0.044_715) * square);
     let steepness = c * (T::ONE + T::from_f64(3.0 * 0.044_715) * square);
     let s = T::ONE / (T::ONE + (-doubled).exp());
-    let value = u * s;
+    let value = x * s;
     (value, s + value * (T::ONE - s) * steepness)
 }
 
@@ -45,29 +42,29 @@ mod tests {
 
     use crate::numeric::support::{Probe, draw};
 
-    fn apply(u: &[f64], b: &[f64]) -> (Vec<f64>, Vec<f64>) {
-        let (mut slope, mut y) = (u.to_vec(), vec![0.0; u.len()]);
-        forward_with_bias(&mut slope, b, &mut y);
-        (slope, y)
+    fn apply(x: &[f64]) -> Vec<f64> {
+        let mut y = vec![f64::NAN; x.len()];
+        forward(x, &mut y);
+        y
     }
 
     #[test]
     fn equals_the_formula_with_the_hyperbolic_tangent() {
         for step in -80..=80 {
-            let u = f64::from(step) * 0.1;
-            let z = (2.0 / std::f64::consts::PI).sqrt() * (u + 0.044_715 * u.powi(3));
-            let exact = 0.5 * u * (1.0 + z.tanh());
-            assert!((value_and_slope(u).0 - exact).abs() < 1e-14);
-            assert!((f64::from(value_and_slope(u as f32).0) - exact).abs() < 3e-7 * u.abs().max(1.0));
+            let x = f64::from(step) * 0.1;
+            let z = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3));
+            let exact = 0.5 * x * (1.0 + z.tanh());
+            assert!((value_and_slope(x).0 - exact).abs() < 1e-14);
+            assert!((f64::from(value_and_slope(x as f32).0) - exact).abs() < 3e-7 * x.abs().max(1.0));
         }
     }
 
     #[test]
     fn backward_is_the_slope_of_forward() {
-        let (u, b, dy) = (draw("u", 12), draw("b", 4), draw("dy", 12));
-        let (mut du, _) = apply(&u, &b);
-        backward(&dy, &mut du);
-        Probe::new(&dy).check(&u, &du, |u| apply(u, &b).1);
+        let (x, dy) = (draw("x", 37), draw("dy", 37));
+        let mut dx = vec![f64::NAN; x.len()];
+        backward_input(&dy, &x, &mut dx);
+        Probe::new(&dy).check(&x, &dx, apply);
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! y = γ·x̂ + β with x̂ = (x − mean) / √(variance + ε), over the hidden dimension of each token.
+//! y = n·g + b with n = (x − μ)·ρ and ρ = 1/√(σ² + ε), over the hidden dimension of each row.
 //!
-//! Ba, Kiros and Hinton, "Layer Normalization", 2016. The forward pass keeps x̂ and 1/√(variance + ε);
-//! that is all backward needs. Backward is linear in dy, so the sum over tensor-parallel ranks may be
-//! taken before it, as Megatron does, or after.
+//! Ba, Kiros and Hinton, "Layer Normalization", 2016, equation 4. Statistics hold μ and ρ of each row,
+//! from which backward makes n again. Backward is linear in dy, so the sum over tensor-parallel ranks may
+//! be taken before it, as Megatron does, or after.
 
 use multiversion::multiversion;
 
@@ -11,118 +11,86 @@ use crate::numeric::real::{LANES, Real, fold_sum};
 /// ε, as in PyTorch and GPT-2.
 pub const EPSILON: f64 = 1e-5;
 
-/// x: (N, H)   γ, β: (H)   x̂: (N, H)   r = 1/√(variance + ε): (N)   y: (N, H)
+/// x, y: (N, H)   gain, bias: (H)   statistics: (N, 2)
 #[multiversion(targets = "simd")]
-pub fn forward<T: Real>(x: &[T], gamma: &[T], beta: &[T], normalised: &mut [T], r: &mut [T], y: &mut [T]) {
-    let hidden = gamma.len();
-    let per_element = T::from_f64(1.0 / hidden as f64);
-    let epsilon = T::from_f64(EPSILON);
-    let rows =
-        x.chunks_exact(hidden).zip(normalised.chunks_exact_mut(hidden)).zip(y.chunks_exact_mut(hidden));
-    for (((x, normalised), y), r) in rows.zip(r) {
-        let mean = sum(x) * per_element;
-        for (normalised, x) in normalised.iter_mut().zip(x) {
-            *normalised = *x - mean;
-        }
-        let variance = dot(normalised, normalised) * per_element;
-        *r = T::ONE / (variance + epsilon).sqrt();
-        let scaled = normalised.iter_mut().zip(y).zip(gamma.iter().zip(beta));
-        for ((normalised, y), (gamma, beta)) in scaled {
-            *normalised = *normalised * *r;
-            *y = *normalised * *gamma + *beta;
+pub fn forward<T: Real>(x: &[T], gain: &[T], bias: &[T], y: &mut [T], statistics: &mut [T]) {
+    let width = gain.len();
+    let (share, epsilon) = (T::from_f64(1.0 / width as f64), T::from_f64(EPSILON));
+    let rows = x.chunks_exact(width).zip(y.chunks_exact_mut(width));
+    for ((x, y), statistics) in rows.zip(statistics.chunks_exact_mut(2)) {
+        let mean = sum_of(x, |x| x) * share;
+        let variance = sum_of(x, |x| (x - mean) * (x - mean)) * share;
+        let reciprocal = T::ONE / (variance + epsilon).sqrt();
+        statistics[0] = mean;
+        statistics[1] = reciprocal;
+        for ((y, x), (gain, bias)) in y.iter_mut().zip(x).zip(gain.iter().zip(bias)) {
+            *y = (*x - mean) * reciprocal * *gain + *bias;
         }
     }
 }
 
-/// dx = residual + r·(g − mean(g) − x̂·mean(g·x̂)) with g = γ·dy, written over dy.
-///
-/// `residual` is the gradient that reaches x past the norm: that of the block's residual connection.
+/// B: with e = dy·g, dx = ρ·(e − mean(e) − n·mean(e·n)).
 #[multiversion(targets = "simd")]
-pub fn backward_input<T: Real>(gamma: &[T], normalised: &[T], r: &[T], residual: Option<&[T]>, dy: &mut [T]) {
-    let hidden = gamma.len();
-    let per_element = T::from_f64(1.0 / hidden as f64);
-    let rows = dy.chunks_exact_mut(hidden).zip(normalised.chunks_exact(hidden)).zip(r);
-    for (token, ((dy, normalised), r)) in rows.enumerate() {
-        let mut sums = [T::ZERO; LANES];
-        let mut products = [T::ZERO; LANES];
-        let whole = hidden - hidden % LANES;
-        for at in (0..whole).step_by(LANES) {
-            let (dy, gamma) = (&mut dy[at..at + LANES], &gamma[at..at + LANES]);
-            let normalised = &normalised[at..at + LANES];
-            for lane in 0..LANES {
-                let g = dy[lane] * gamma[lane];
-                dy[lane] = g;
-                sums[lane] += g;
-                products[lane] += g * normalised[lane];
-            }
-        }
-        for at in whole..hidden {
-            let g = dy[at] * gamma[at];
-            dy[at] = g;
-            sums[at - whole] += g;
-            products[at - whole] += g * normalised[at];
-        }
-        let mean = fold_sum(sums) * per_element;
-        let along = fold_sum(products) * per_element;
-        match residual {
-            Some(residual) => {
-                let residual = &residual[token * hidden..][..hidden];
-                for ((dy, normalised), residual) in dy.iter_mut().zip(normalised).zip(residual) {
-                    *dy = *residual + *r * (*dy - mean - *normalised * along);
-                }
-            }
-            None => {
-                for (dy, normalised) in dy.iter_mut().zip(normalised) {
-                    *dy = *r * (*dy - mean - *normalised * along);
-                }
-            }
+pub fn backward_input<T: Real>(dy: &[T], x: &[T], gain: &[T], statistics: &[T], dx: &mut [T]) {
+    let width = gain.len();
+    let share = T::from_f64(1.0 / width as f64);
+    let rows = dy.chunks_exact(width).zip(x.chunks_exact(width)).zip(dx.chunks_exact_mut(width));
+    for (((dy, x), dx), statistics) in rows.zip(statistics.chunks_exact(2)) {
+        let (mean, reciprocal) = (statistics[0], statistics[1]);
+        let (sum, along) = sums(dy, x, gain, mean);
+        let (sum, along) = (sum * share, along * reciprocal * reciprocal * share);
+        for ((dx, dy), (x, gain)) in dx.iter_mut().zip(dy).zip(x.iter().zip(gain)) {
+            *dx = reciprocal * (*dy * *gain - sum - (*x - mean) * along);
         }
     }
 }
 
-/// dγ += Σ_N dy·x̂     dβ += Σ_N dy
+/// W: dgain += Σ_N dy·n     dbias += Σ_N dy
 #[multiversion(targets = "simd")]
-pub fn backward_weight<T: Real>(normalised: &[T], dy: &[T], dgamma: &mut [T], dbeta: &mut [T]) {
-    let hidden = dgamma.len();
-    for (dy, normalised) in dy.chunks_exact(hidden).zip(normalised.chunks_exact(hidden)) {
-        let columns = dgamma.iter_mut().zip(dbeta.iter_mut()).zip(dy.iter().zip(normalised));
-        for ((dgamma, dbeta), (dy, normalised)) in columns {
-            *dgamma += *dy * *normalised;
-            *dbeta += *dy;
+pub fn backward_weight<T: Real>(dy: &[T], x: &[T], statistics: &[T], dgain: &mut [T], dbias: &mut [T]) {
+    let width = dgain.len();
+    let rows = dy.chunks_exact(width).zip(x.chunks_exact(width));
+    for ((dy, x), statistics) in rows.zip(statistics.chunks_exact(2)) {
+        let (mean, reciprocal) = (statistics[0], statistics[1]);
+        let gradients = dgain.iter_mut().zip(dbias.iter_mut());
+        for ((dgain, dbias), (dy, x)) in gradients.zip(dy.iter().zip(x)) {
+            *dgain += *dy * ((*x - mean) * reciprocal);
+            *dbias += *dy;
         }
     }
 }
 
+/// Σ f(x), in [`LANES`] partial sums.
 #[inline(always)]
-fn sum<T: Real>(x: &[T]) -> T {
+fn sum_of<T: Real>(x: &[T], f: impl Fn(T) -> T) -> T {
     let mut lanes = [T::ZERO; LANES];
     let chunks = x.chunks_exact(LANES);
     let rest = chunks.remainder();
     for chunk in chunks {
-        for lane in 0..LANES {
-            lanes[lane] += chunk[lane];
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *lane += f(*x);
         }
     }
     for (lane, x) in lanes.iter_mut().zip(rest) {
-        *lane += *x;
+        *lane += f(*x);
     }
     fold_sum(lanes)
 }
 
+/// Σ e and Σ e·(x − μ), with e = dy·g.
 #[inline(always)]
-fn dot<T: Real>(x: &[T], y: &[T]) -> T {
-    let mut lanes = [T::ZERO; LANES];
-    let chunks = x.chunks_exact(LANES).zip(y.chunks_exact(LANES));
-    for (x, y) in chunks {
-        for lane in 0..LANES {
-            lanes[lane] += x[lane] * y[lane];
+fn sums<T: Real>(dy: &[T], x: &[T], gain: &[T], mean: T) -> (T, T) {
+    let (mut sums, mut products) = ([T::ZERO; LANES], [T::ZERO; LANES]);
+    let chunks = dy.chunks(LANES).zip(x.chunks(LANES)).zip(gain.chunks(LANES));
+    for ((dy, x), gain) in chunks {
+        let lanes = sums.iter_mut().zip(&mut products);
+        for ((sum, product), ((dy, x), gain)) in lanes.zip(dy.iter().zip(x).zip(gain)) {
+            let e = *dy * *gain;
+            *sum += e;
+            *product += e * (*x - mean);
         }
     }
-    let whole = x.len() - x.len() % LANES;
-    for (lane, (x, y)) in lanes.iter_mut().zip(x[whole..].iter().zip(&y[whole..])) {
-        *lane += *x * *y;
-    }
-    fold_sum(lanes)
+    (fold_sum(sums), fold_sum(products))
 }
 
 #[cfg(test)]
@@ -131,22 +99,21 @@ mod tests {
 
     use crate::numeric::support::{Probe, draw};
 
-    const TOKENS: usize = 3;
-    const HIDDEN: usize = 21;
+    const ROWS: usize = 3;
+    const WIDTH: usize = 21;
 
-    fn apply(x: &[f64], gamma: &[f64], beta: &[f64]) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
-        let (mut normalised, mut r, mut y) = (vec![0.0; x.len()], vec![0.0; TOKENS], vec![0.0; x.len()]);
-        forward(x, gamma, beta, &mut normalised, &mut r, &mut y);
-        (normalised, r, y)
+    fn apply(x: &[f64], gain: &[f64], bias: &[f64]) -> (Vec<f64>, Vec<f64>) {
+        let (mut y, mut statistics) = (vec![f64::NAN; x.len()], vec![f64::NAN; 2 * ROWS]);
+        forward(x, gain, bias, &mut y, &mut statistics);
+        (y, statistics)
     }
 
     #[test]
     fn rows_leave_with_mean_nought_and_variance_one() {
-        let (normalised, _, y) = apply(&draw("x", TOKENS * HIDDEN), &[1.0; HIDDEN], &[0.0; HIDDEN]);
-        assert_eq!(normalised, y);
-        for row in y.chunks(HIDDEN) {
-            let mean = row.iter().sum::<f64>() / HIDDEN as f64;
-            let variance = row.iter().map(|y| y * y).sum::<f64>() / HIDDEN as f64;
+        let (y, _) = apply(&draw("x", ROWS * WIDTH), &[1.0; WIDTH], &[0.0; WIDTH]);
+        for row in y.chunks(WIDTH) {
+            let mean = row.iter().sum::<f64>() / WIDTH as f64;
+            let variance = row.iter().map(|y| y * y).sum::<f64>() / WIDTH as f64;
             assert!(mean.abs() < 1e-14, "mean {mean:e}");
             // ε takes about ε/variance(x), here variance(x) = 1/3, from a variance of one.
             assert!((variance - 1.0).abs() < 1e-4, "variance {variance}");
@@ -155,30 +122,23 @@ mod tests {
 
     #[test]
     fn backward_is_the_slope_of_forward() {
-        let (x, gamma, beta) = (draw("x", TOKENS * HIDDEN), draw("gamma", HIDDEN), draw("beta", HIDDEN));
-        let dy = draw("dy", TOKENS * HIDDEN);
-        let (normalised, r, _) = apply(&x, &gamma, &beta);
-        let (mut dgamma, mut dbeta) = (vec![0.0; HIDDEN], vec![0.0; HIDDEN]);
-        backward_weight(&normalised, &dy, &mut dgamma, &mut dbeta);
-        let mut dx = dy.clone();
-        backward_input(&gamma, &normalised, &r, None, &mut dx);
+        let (x, gain, bias) = (draw("x", ROWS * WIDTH), draw("gain", WIDTH), draw("bias", WIDTH));
+        let dy = draw("dy", ROWS * WIDTH);
+        let (_, statistics) = apply(&x, &gain, &bias);
+        let (mut dx, mut dgain, mut dbias) = (vec![f64::NAN; x.len()], vec![0.0; WIDTH], vec![0.0; WIDTH]);
+        backward_input(&dy, &x, &gain, &statistics, &mut dx);
+        backward_weight(&dy, &x, &statistics, &mut dgain, &mut dbias);
         let probe = Probe::new(&dy);
-        probe.check(&x, &dx, |x| apply(x, &gamma, &beta).2);
-        probe.check(&gamma, &dgamma, |gamma| apply(&x, gamma, &beta).2);
-        probe.check(&beta, &dbeta, |beta| apply(&x, &gamma, beta).2);
+        probe.check(&x, &dx, |x| apply(x, &gain, &bias).0);
+        probe.check(&gain, &dgain, |gain| apply(&x, gain, &bias).0);
+        probe.check(&bias, &dbias, |bias| apply(&x, &gain, bias).0);
     }
 
     #[test]
-    fn the_residual_gradient_is_added() {
-        let gamma = draw::<f64>("gamma", HIDDEN);
-        let (normalised, r, _) = apply(&draw("x", TOKENS * HIDDEN), &gamma, &[0.0; HIDDEN]);
-        let residual = draw::<f64>("residual", TOKENS * HIDDEN);
-        let mut alone = draw::<f64>("dy", TOKENS * HIDDEN);
-        let mut both = alone.clone();
-        backward_input(&gamma, &normalised, &r, None, &mut alone);
-        backward_input(&gamma, &normalised, &r, Some(&residual), &mut both);
-        for ((both, alone), residual) in both.iter().zip(&alone).zip(&residual) {
-            assert_eq!(*both, residual + alone);
-        }
+    fn not_a_number_shows_in_the_statistics() {
+        let mut x = draw::<f64>("x", ROWS * WIDTH);
+        x[WIDTH + 4] = f64::NAN;
+        let (_, statistics) = apply(&x, &[1.0; WIDTH], &[0.0; WIDTH]);
+        assert!(statistics[2].is_nan() && statistics[0].is_finite());
     }
 }

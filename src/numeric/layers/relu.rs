@@ -1,23 +1,22 @@
-//! relu(u) = max(u, 0)
+//! relu(x) = max(x, 0)
 
 use multiversion::multiversion;
 
 use crate::numeric::real::Real;
 
-/// y = relu(u), in place.
+/// y = relu(x); what is not a number stays so.
 #[multiversion(targets = "simd")]
-pub fn forward<T: Real>(u: &mut [T]) {
-    for u in u {
-        // Written so that NaN stays NaN.
-        *u = if *u < T::ZERO { T::ZERO } else { *u };
+pub fn forward<T: Real>(x: &[T], y: &mut [T]) {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y = if *x < T::ZERO { T::ZERO } else { *x };
     }
 }
 
-/// du = dy where y is positive, else 0 (PyTorch's choice at nought too); written over dy.
+/// B: dx = dy where x is positive, else 0; at nought too, as in PyTorch.
 #[multiversion(targets = "simd")]
-pub fn backward<T: Real>(y: &[T], dy: &mut [T]) {
-    for (dy, y) in dy.iter_mut().zip(y) {
-        *dy = if *y > T::ZERO { *dy } else { T::ZERO };
+pub fn backward_input<T: Real>(dy: &[T], x: &[T], dx: &mut [T]) {
+    for ((dx, dy), x) in dx.iter_mut().zip(dy).zip(x) {
+        *dx = if *x > T::ZERO { *dy } else { T::ZERO };
     }
 }
 
@@ -27,11 +26,17 @@ mod tests {
 
     #[test]
     fn what_is_negative_passes_neither_forward_nor_back() {
-        let mut y = [-1.0, 0.0, 2.0];
-        forward(&mut y);
-        assert_eq!(y, [0.0, 0.0, 2.0]);
-        let mut dy = [5.0, 6.0, 7.0];
-        backward(&y, &mut dy);
-        assert_eq!(dy, [0.0, 0.0, 7.0]);
+        let x = [-1.0, 0.0, 2.0];
+        let (mut y, mut dx) = ([f32::NAN; 3], [f32::NAN; 3]);
+        forward(&x, &mut y);
+        backward_input(&[5.0, 6.0, 7.0], &x, &mut dx);
+        assert_eq!((y, dx), ([0.0, 0.0, 2.0], [0.0, 0.0, 7.0]));
+    }
+
+    #[test]
+    fn not_a_number_is_not_lost() {
+        let mut y = [0.0];
+        forward(&[f32::NAN], &mut y);
+        assert!(y[0].is_nan());
     }
 }

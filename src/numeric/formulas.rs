@@ -1,17 +1,15 @@
 //! What each formula computes.
 //!
 //! The operands of a formula are named in [`Formula`]; here each is taken apart and handed to the
-//! function that does the arithmetic, one file a family.
-
-mod attention;
-mod embedding;
-mod linear;
-mod loss;
-mod norm;
-mod pointwise;
+//! function of [`layers`](crate::numeric::layers) that does the arithmetic.
 
 use crate::ids::{OpId, StepIndex};
 use crate::numeric::batches::{Batches, Part, Wanted};
+use crate::numeric::layers::attention::{Attention, Kept};
+use crate::numeric::layers::cross_entropy::{self, Classes, Softmax};
+use crate::numeric::layers::embedding::{self, Positions};
+use crate::numeric::layers::linear::{Linear, backward_bias};
+use crate::numeric::layers::{gelu, layer_norm, pointwise, relu, squared_error};
 use crate::numeric::optimizer::{Now, OptimizerSpec};
 use crate::program::{Formula, Program};
 
@@ -23,6 +21,8 @@ pub(super) struct Context {
     step: StepIndex,
     part: Part,
     first_not_finite: Option<String>,
+    /// Room that some formulas work in, used again and again.
+    scratch: Vec<f32>,
 }
 
 /// The operands of an instruction.
@@ -35,7 +35,7 @@ pub(super) struct Operands<'a> {
 impl Context {
     pub(super) fn new(batches: Batches, optimizer: OptimizerSpec, steps: u32) -> Self {
         let (step, part) = (StepIndex(0), Part::Training);
-        Context { batches, optimizer, steps, step, part, first_not_finite: None }
+        Context { batches, optimizer, steps, step, part, first_not_finite: None, scratch: Vec::new() }
     }
 
     pub(super) fn begin_step(&mut self, step: StepIndex) {
@@ -86,73 +86,81 @@ pub(super) fn apply(formula: &Formula, context: &mut Context, operands: Operands
         }
         (Formula::Add, [x, y], [z], []) => pointwise::add(x, y, z),
         (Formula::AddBias, [x, y, b], [z], []) => pointwise::add_bias(x, y, b, z),
-        (Formula::Scale { factor }, [], [], updates) => pointwise::scale(factor, updates),
+        (Formula::Scale { factor }, [], [], updates) => {
+            updates.iter_mut().for_each(|numbers| pointwise::scale(factor, numbers));
+        }
         (Formula::Embed { first_row, width }, [tokens, table], [x], []) => {
-            embedding::forward(first_row, width, tokens, table, x);
+            embedding::forward(first_row as usize, width as usize, tokens, table, x);
         }
         (Formula::EmbedWeight { first_row, width }, [tokens, dx], [], [dtable]) => {
-            embedding::weight(first_row, width, tokens, dx, dtable);
+            embedding::backward_weight(first_row as usize, width as usize, tokens, dx, dtable);
         }
-        (Formula::AddPositions { first, sequence, width }, [x, positions], [y], []) => {
-            embedding::add_positions((first, sequence, width), x, positions, y);
+        (Formula::AddPositions { first, sequence, width }, [x, table], [y], []) => {
+            positions(first, sequence, width).forward(x, table, y);
         }
-        (Formula::PositionsWeight { first, sequence, width }, [dy], [], [dpositions]) => {
-            embedding::positions_weight((first, sequence, width), dy, dpositions);
+        (Formula::PositionsWeight { first, sequence, width }, [dy], [], [dtable]) => {
+            positions(first, sequence, width).backward_weight(dy, dtable);
         }
-        (Formula::Norm { width }, [x, gain, bias], [y, statistics], []) => {
-            norm::forward(width, x, gain, bias, y, statistics);
+        (Formula::Norm { .. }, [x, gain, bias], [y, statistics], []) => {
+            layer_norm::forward(x, gain, bias, y, statistics);
         }
-        (Formula::NormInput { width }, [dy, x, gain, statistics], [dx], []) => {
-            norm::input(width, dy, x, gain, statistics, dx);
+        (Formula::NormInput { .. }, [dy, x, gain, statistics], [dx], []) => {
+            layer_norm::backward_input(dy, x, gain, statistics, dx);
         }
-        (Formula::NormWeight { width }, [dy, x, statistics], [], [dgain, dbias]) => {
-            norm::weight(width, dy, x, statistics, dgain, dbias);
+        (Formula::NormWeight { .. }, [dy, x, statistics], [], [dgain, dbias]) => {
+            layer_norm::backward_weight(dy, x, statistics, dgain, dbias);
         }
         (Formula::Linear { inputs, outputs }, [x, w, bias @ ..], [y], []) => {
-            linear::forward((inputs, outputs), x, w, bias.first().copied(), y);
+            linear(inputs, outputs).forward(x, w, bias.first().copied(), y);
         }
         (Formula::LinearInput { inputs, outputs }, [dy, w], [dx], []) => {
-            linear::input((inputs, outputs), dy, w, dx);
+            linear(inputs, outputs).backward_input(dy, w, dx);
         }
         (Formula::LinearWeight { inputs, outputs }, [x, dy], [], [dw, db @ ..]) => {
-            linear::weight((inputs, outputs), x, dy, dw, db.first_mut().map(Vec::as_mut_slice));
+            linear(inputs, outputs).backward_weight(x, dy, dw);
+            db.iter_mut().for_each(|db| backward_bias(dy, db));
         }
-        (Formula::BiasWeight, [dy], [], [db]) => linear::bias_weight(dy, db),
-        (Formula::Gelu, [x], [y], []) => pointwise::gelu(x, y),
-        (Formula::GeluInput, [dy, x], [dx], []) => pointwise::gelu_input(dy, x, dx),
-        (Formula::Relu, [x], [y], []) => pointwise::relu(x, y),
-        (Formula::ReluInput, [dy, x], [dx], []) => pointwise::relu_input(dy, x, dx),
+        (Formula::BiasWeight, [dy], [], [db]) => backward_bias(dy, db),
+        (Formula::Gelu, [x], [y], []) => gelu::forward(x, y),
+        (Formula::GeluInput, [dy, x], [dx], []) => gelu::backward_input(dy, x, dx),
+        (Formula::Relu, [x], [y], []) => relu::forward(x, y),
+        (Formula::ReluInput, [dy, x], [dx], []) => relu::backward_input(dy, x, dx),
         (Formula::Attention { heads, head_dim, sequence }, [qkv], [o, log_sum_exp], []) => {
-            attention::forward((heads, head_dim, sequence), qkv, o, log_sum_exp);
+            attention(heads, head_dim, sequence).forward(qkv, o, log_sum_exp, &mut context.scratch);
         }
         (Formula::AttentionInput { heads, head_dim, sequence }, [d_o, qkv, o, log_sum_exp], [dqkv], []) => {
-            attention::input((heads, head_dim, sequence), d_o, qkv, o, log_sum_exp, dqkv);
+            let kept = Kept { qkv, o, log_sum_exp };
+            attention(heads, head_dim, sequence).backward_input(d_o, kept, dqkv, &mut context.scratch);
         }
-        (Formula::LogitMax { classes }, [logits], [max], []) => loss::max(classes, logits, max),
+        (Formula::LogitMax { .. }, [logits], [max], []) => cross_entropy::maxima(logits, max),
         (Formula::LogitSums { first_class, classes }, [logits, targets, max], [sums], []) => {
-            loss::sums((first_class, classes), logits, targets, max, sums);
+            cross_entropy::sums(held(first_class, classes), logits, targets, max, sums);
         }
-        (Formula::CrossEntropy { scale }, [sums], [], [loss]) => loss::cross_entropy(scale, sums, loss),
+        (Formula::CrossEntropy { scale }, [sums], [], [loss]) => {
+            loss[0] += cross_entropy::mean_loss(sums) as f32 * scale;
+        }
         (
             Formula::CrossEntropyInput { first_class, classes, scale },
             [logits, targets, max, sums],
             [dlogits],
             [],
         ) => {
-            let softmax = loss::Softmax { logits, targets, max, sums };
-            loss::cross_entropy_input((first_class, classes), scale, softmax, dlogits);
+            let (softmax, scale) = (Softmax { logits, targets, max, sums }, scale / max.len() as f32);
+            cross_entropy::backward_input(held(first_class, classes), scale, softmax, dlogits);
         }
-        (Formula::SquaredError { scale }, [prediction, targets], [], [loss]) => {
-            loss::squared_error(scale, prediction, targets, loss);
+        (Formula::SquaredError { scale }, [predictions, targets], [], [loss]) => {
+            loss[0] += squared_error::mean_loss(predictions, targets) as f32 * scale;
         }
-        (Formula::SquaredErrorInput { scale }, [prediction, targets], [dprediction], []) => {
-            loss::squared_error_input(scale, prediction, targets, dprediction);
+        (Formula::SquaredErrorInput { scale }, [predictions, targets], [d], []) => {
+            squared_error::backward_input(scale / predictions.len() as f32, predictions, targets, d);
         }
-        (Formula::SquaredNorm, gradients, [sum], []) => sum[0] = pointwise::squared_norm(gradients),
+        (Formula::SquaredNorm, gradients, [sum], []) => {
+            sum[0] = gradients.iter().map(|numbers| pointwise::squared_norm(numbers)).sum::<f64>() as f32;
+        }
         (Formula::Clip { limit }, [squared_norm], [], gradients) => {
             let norm = squared_norm[0].sqrt();
             if norm > limit {
-                pointwise::scale(limit / norm, gradients);
+                gradients.iter_mut().for_each(|numbers| pointwise::scale(limit / norm, numbers));
             }
         }
         (Formula::Optimizer { rule }, [gradient], [], [weights, moments @ ..]) => {
@@ -161,4 +169,20 @@ pub(super) fn apply(formula: &Formula, context: &mut Context, operands: Operands
         }
         (formula, ..) => panic!("{formula:?} has other operands than it says"),
     }
+}
+
+fn linear(inputs: u32, outputs: u32) -> Linear {
+    Linear { inputs: inputs as usize, outputs: outputs as usize }
+}
+
+fn attention(heads: u32, head_dim: u32, sequence: u32) -> Attention {
+    Attention { heads: heads as usize, head_dim: head_dim as usize, sequence: sequence as usize }
+}
+
+fn positions(first: u32, sequence: u32, width: u32) -> Positions {
+    Positions { first: first as usize, sequence: sequence as usize, width: width as usize }
+}
+
+fn held(first: u32, count: u32) -> Classes {
+    Classes { first: first as usize, count: count as usize }
 }
