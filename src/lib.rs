@@ -20,6 +20,7 @@
 //! | 1 clockwork | [`engine`], `trace` |
 //! | 0 words | [`units`], [`ids`], [`rng`], [`registry`] |
 
+pub mod cli;
 pub mod collective;
 pub mod compute;
 pub mod config;
@@ -33,6 +34,7 @@ pub mod numeric;
 pub mod parallel;
 pub mod program;
 pub mod registry;
+pub mod report;
 pub mod rng;
 pub mod runtime;
 pub mod trace;

@@ -1,3 +1,7 @@
 //! The program `trainyard`: arguments in, exit code out.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    trainyard::cli::main(std::env::args_os())
+}

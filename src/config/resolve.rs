@@ -9,7 +9,7 @@ use crate::config::{Diagnostics, KeyPath, Locations, locate};
 use crate::hardware::Topology;
 use crate::ids::{DeviceId, Id, IdVec, Rank};
 use crate::model::Model;
-use crate::network::NetworkSpec;
+use crate::network::{NetworkModel, NetworkSpec, links_of};
 use crate::numeric::batches::Batches;
 use crate::numeric::values::Values;
 use crate::parallel::Mesh;
@@ -120,6 +120,11 @@ impl Scenario {
     pub fn state(&self) -> State {
         let plan = &self.plan;
         State::new(&plan.model, plan.mesh, &plan.stages, plan.precision, plan.moments())
+    }
+
+    /// The network between the devices.
+    pub fn network_model(&self) -> Box<dyn NetworkModel> {
+        self.network.model(&links_of(&self.plan.topology))
     }
 
     /// The numbers at the start of the run; nothing when it is only timed.

@@ -12,6 +12,8 @@ pub use gpt::Gpt;
 pub use parameter::{Init, Parameter, Split};
 pub use simple::{Linear, Mlp};
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ids::LayerId;
@@ -42,6 +44,18 @@ pub enum Piece {
     Dense(LayerId),
     /// The loss of a model without a head of its own.
     Loss,
+}
+
+impl fmt::Display for Piece {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Piece::Embedding => f.write_str("embedding"),
+            Piece::Block(layer) => write!(f, "block {}", layer.0),
+            Piece::Head => f.write_str("head"),
+            Piece::Dense(layer) => write!(f, "dense {}", layer.0),
+            Piece::Loss => f.write_str("loss"),
+        }
+    }
 }
 
 impl Model {

@@ -118,8 +118,12 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
                 (Some(change), event) if event.is_none_or(|event| change <= event) => {
                     self.now = change;
                     self.machine.network.advance(change, &mut finished);
-                    for flow in finished.drain(..) {
-                        self.transfer_ends(flow);
+                    // All are taken out before the first goes on: what it starts may get the
+                    // identity of another that has just finished.
+                    let flows = finished.drain(..).map(|flow| self.flows.remove(&flow));
+                    let flows: Vec<OnItsWay> = flows.map(|flow| flow.expect("a flow of this run")).collect();
+                    for flow in flows {
+                        self.transfer_ends(&flow);
                     }
                 }
                 (_, Some(_)) => {
@@ -239,11 +243,10 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
         self.flows.insert(flow, on_its_way);
     }
 
-    fn transfer_ends(&mut self, flow: FlowId) {
+    fn transfer_ends(&mut self, flow: &OnItsWay) {
         self.processed += 1;
-        let flow = self.flows.remove(&flow).expect("a flow that this run started");
         let exchange = &self.program.exchanges()[flow.collective];
-        self.tell_carried(exchange, &flow);
+        self.tell_carried(exchange, flow);
         let transfer = &exchange.plan.transfers()[flow.transfer];
         for next in exchange.plan.successors(flow.transfer) {
             let running = self.running.get_mut(&flow.collective).expect("an exchange that has begun");

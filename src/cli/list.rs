@@ -1,0 +1,79 @@
+//! `list`: what there is.
+
+use clap::Args;
+
+use crate::cli::run::json;
+use crate::cli::{Common, Failure, Format};
+use crate::collective::AlgorithmSpec;
+use crate::compute::ComputeSpec;
+use crate::config::locate;
+use crate::hardware::ShapeSpec;
+use crate::network::NetworkSpec;
+use crate::numeric::optimizer::OptimizerSpec;
+use crate::training::schedule::ScheduleSpec;
+use crate::training::sync::SyncSpec;
+
+/// `trainyard list`.
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// What to list; every kind unless given
+    #[arg(value_name = "KIND")]
+    kind: Option<String>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// A name and what it is.
+type Entry = (String, String);
+
+/// Every kind with the names it has.
+fn kinds() -> Vec<(&'static str, Vec<Entry>)> {
+    let names = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), String::new())).collect();
+    vec![
+        ("topologies", locate::topologies()),
+        ("devices", locate::devices()),
+        ("workloads", locate::workloads()),
+        ("shapes", names(ShapeSpec::NAMES)),
+        ("schedules", names(ScheduleSpec::NAMES)),
+        ("syncs", names(SyncSpec::NAMES)),
+        ("optimizers", names(OptimizerSpec::NAMES)),
+        ("collectives", names(AlgorithmSpec::NAMES)),
+        ("compute", names(ComputeSpec::NAMES)),
+        ("network", names(NetworkSpec::NAMES)),
+    ]
+}
+
+impl List {
+    pub(crate) fn execute(self) -> Result<(), Failure> {
+        let mut kinds = kinds();
+        if let Some(wanted) = &self.kind {
+            let known: Vec<&str> = kinds.iter().map(|(kind, _)| *kind).collect();
+            if !known.contains(&wanted.as_str()) {
+                let known = known.join(", ");
+                return Err(Failure::Argument(format!("there are no `{wanted}` to list; there are {known}")));
+            }
+            kinds.retain(|(kind, _)| kind == wanted);
+        }
+        match self.common.format {
+            Format::Json => {
+                let object: serde_json::Map<String, serde_json::Value> = kinds
+                    .into_iter()
+                    .map(|(kind, entries)| {
+                        (kind.to_owned(), entries.into_iter().map(|(name, _)| name).collect())
+                    })
+                    .collect();
+                println!("{}", json(&object));
+            }
+            Format::Table => kinds.iter().for_each(|(kind, entries)| print_kind(kind, entries)),
+        }
+        Ok(())
+    }
+}
+
+fn print_kind(kind: &str, entries: &[Entry]) {
+    println!("{kind}");
+    let width = entries.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    for (name, what) in entries {
+        println!("{}", format!("  {name:width$}  {what}").trim_end());
+    }
+}

@@ -1,0 +1,92 @@
+//! The door: arguments in, exit code out.
+//!
+//! Only here is the wall clock read and are exit codes known: 0 done, 1 the simulated run failed or a
+//! comparison missed its target, 2 the input is wrong (nothing written), 3 reading or writing failed.
+//! Progress and host timings go to stderr; stdout carries the result alone.
+
+mod exit;
+mod list;
+mod progress;
+mod run;
+
+pub use exit::Failure;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// How should this network be trained and served in parallel on that hardware, what will it cost, and
+/// will it still learn?
+#[derive(Debug, Parser)]
+#[command(name = "trainyard", version, about, arg_required_else_help = true, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  trainyard run workloads/gpt_3d.yaml
+  trainyard run workloads/gpt_3d.yaml --set parallel.schedule=gpipe --out /tmp/gpipe
+  trainyard compare workloads/gpt_3d.yaml --vary parallel.schedule=gpipe,one_f_one_b
+  trainyard collective all-reduce --from 8 --to 1GiB --factor 2 --topology hgx_h100_2x8
+  trainyard topology torus_4x4
+  trainyard list schedules";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a workload: time it, compute it, and write its report
+    #[command(after_help = "Examples:\n  trainyard run workloads/gpt_3d.yaml\n  \
+        trainyard run workloads/gpt_3d.yaml --set training.steps=20 --seed 7 --format json --no-report")]
+    Run(run::Run),
+    /// Check a workload and show what it means, without running it
+    #[command(after_help = "Example:\n  trainyard check workloads/gpt_3d.yaml --set parallel.tensor=4")]
+    Check(run::Check),
+    /// List what there is: topologies, devices, workloads, and every registry
+    #[command(after_help = "Examples:\n  trainyard list\n  trainyard list topologies")]
+    List(list::List),
+}
+
+/// What most commands take.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Common {
+    /// How the result is printed
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+    /// Folder for the report (reports/NAME unless given)
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// How the result is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Aligned tables for people
+    Table,
+    /// One JSON object for machines
+    Json,
+}
+
+/// Runs the command that `arguments` (the program's name first) ask for.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(message) => {
+            // clap prints help to stdout with code 0 and mistakes to stderr with code 2, as we do.
+            let code = if message.use_stderr() { 2 } else { 0 };
+            let _ = message.print();
+            return ExitCode::from(code);
+        }
+    };
+    let done = match arguments.command {
+        Command::Run(command) => command.execute(),
+        Command::Check(command) => command.execute(),
+        Command::List(command) => command.execute(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

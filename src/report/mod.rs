@@ -1,0 +1,9 @@
+//! What a reader gets to see: reports, and how they are drawn and written.
+//!
+//! Each trade has a folder of its own that turns its outcome into a summary, tables and figures; how
+//! pages, traces and files are made is common to all.
+
+pub mod html;
+pub mod perfetto;
+pub mod training;
+pub mod writer;

@@ -1,0 +1,144 @@
+//! The machine interface of a training run: one JSON object, keys stable, SI units in the keys.
+
+use std::collections::BTreeMap;
+
+use indexmap::IndexMap;
+use serde::Serialize;
+
+use crate::ids::Rank;
+use crate::metrics::{Part, TrainingRecord};
+use crate::trace::MemoryUse;
+use crate::training::TrainingPlan;
+use crate::units::{SimDuration, SimTime};
+
+/// What a training run came to.
+#[derive(Debug, Clone, Serialize)]
+pub struct TrainingSummary {
+    /// The workload's name.
+    pub name: String,
+    /// Always `training`.
+    pub kind: &'static str,
+    /// Parameters of the model.
+    pub parameters: u64,
+    /// Ranks that took part.
+    pub ranks: u32,
+    /// Optimiser steps.
+    pub steps: u32,
+    /// The whole run.
+    pub simulated_time_s: f64,
+    /// The median step.
+    pub step_time_s: f64,
+    /// The same step in cycles of device 0.
+    pub step_cycles: u64,
+    /// Tokens (or samples) of a step over its time.
+    pub tokens_per_second: f64,
+    /// The same for one device.
+    pub tokens_per_second_per_device: f64,
+    /// Model flops of a step, over its time and devices, in 10¹² a second.
+    pub tflops_per_device: f64,
+    /// Model flops over the devices' peak in the run's precision; absent where a device has none.
+    pub mfu: Option<f64>,
+    /// Hardware flops (with recomputation) over peak.
+    pub hfu: Option<f64>,
+    /// Per-rank mean of where the step's time went; the parts sum to the step.
+    pub breakdown_s: IndexMap<&'static str, f64>,
+    /// Idle share of the step: bubble over step time.
+    pub bubble_fraction: f64,
+    /// The fullest rank's fullest moment.
+    pub memory_peak_bytes: IndexMap<&'static str, u64>,
+    /// Which rank that was.
+    pub memory_peak_rank: u32,
+    /// Training loss of every step, or null when nothing is computed.
+    pub losses: Option<Vec<f64>>,
+    /// Loss on held-out data: step and loss.
+    pub held_out_losses: Option<Vec<(u32, f64)>>,
+    /// When each step ended.
+    pub step_ends_s: Vec<f64>,
+    /// Payload bytes of the whole run: `collectives` by kind, `links` by class (each hop counts).
+    pub bytes_moved: BytesMoved,
+    /// Events processed.
+    pub events: u64,
+    /// What the user should know.
+    pub notes: Vec<String>,
+}
+
+/// Payload bytes of the whole run.
+#[derive(Debug, Clone, Serialize)]
+pub struct BytesMoved {
+    /// By collective.
+    pub collectives: BTreeMap<&'static str, u64>,
+    /// By link class.
+    pub links: BTreeMap<String, u64>,
+}
+
+impl TrainingSummary {
+    /// Sums a run up.
+    pub fn new(name: &str, plan: &TrainingPlan, record: &TrainingRecord, notes: &[String]) -> Self {
+        let median = record.median_step();
+        let (step, breakdown) = (record.steps[median].duration, &record.breakdowns[median]);
+        let ranks = plan.mesh.ranks();
+        let per_step = plan.tokens_per_step() as f64;
+        let rate = |amount: f64| amount / step.seconds();
+        let flops = plan.model.step_flops(plan.global_batch()).as_f64();
+        let peak = peak_of_all(plan);
+        let mfu = peak.map(|peak| rate(flops) / peak);
+        let (fullest, memory) = record.memory.as_ref().expect("a finished record").fullest();
+        let mut memory_peak_bytes: IndexMap<&'static str, u64> =
+            MemoryUse::ALL.iter().map(|&usage| (usage.name(), memory.of(usage).get())).collect();
+        memory_peak_bytes.insert("total", memory.total.get());
+        let end = record.steps.last().map_or(SimTime::ZERO, |step| step.end);
+        TrainingSummary {
+            name: name.to_owned(),
+            kind: "training",
+            parameters: plan.model.parameter_count(),
+            ranks,
+            steps: plan.steps,
+            simulated_time_s: end.seconds(),
+            step_time_s: step.seconds(),
+            step_cycles: cycles_of_device_zero(plan, step),
+            tokens_per_second: rate(per_step),
+            tokens_per_second_per_device: rate(per_step) / f64::from(ranks),
+            tflops_per_device: rate(flops) / f64::from(ranks) / 1e12,
+            mfu,
+            // Nothing is computed twice yet, so the hardware does the model's flops.
+            hfu: mfu,
+            breakdown_s: Part::ALL.iter().map(|&part| (part.key(), breakdown.mean_seconds(part))).collect(),
+            bubble_fraction: breakdown.mean_seconds(Part::Bubble) / step.seconds(),
+            memory_peak_bytes,
+            memory_peak_rank: fullest.0,
+            losses: record.steps.iter().map(|step| step.loss).collect(),
+            held_out_losses: held_out(record),
+            step_ends_s: record.steps.iter().map(|step| step.end.seconds()).collect(),
+            bytes_moved: bytes_moved(plan, record),
+            events: record.steps.iter().map(|step| step.events).sum(),
+            notes: notes.to_vec(),
+        }
+    }
+}
+
+fn held_out(record: &TrainingRecord) -> Option<Vec<(u32, f64)>> {
+    let measured: Vec<(u32, f64)> =
+        record.steps.iter().filter_map(|step| step.held_out.map(|loss| (step.step.0, loss))).collect();
+    (!measured.is_empty()).then_some(measured)
+}
+
+/// The sum of the ranks' peaks, flops a second.
+fn peak_of_all(plan: &TrainingPlan) -> Option<f64> {
+    let peak = |rank: Rank| plan.topology.devices()[plan.placement[rank]].spec.peak(plan.precision);
+    plan.mesh.all().map(|rank| peak(rank).map(|rate| rate.get())).sum()
+}
+
+fn cycles_of_device_zero(plan: &TrainingPlan, step: SimDuration) -> u64 {
+    plan.topology.devices()[plan.placement[Rank(0)]].spec.clock.cycles_in(step).0
+}
+
+fn bytes_moved(plan: &TrainingPlan, record: &TrainingRecord) -> BytesMoved {
+    let collectives =
+        record.traffic.by_collective().iter().map(|(&kind, bytes)| (kind, bytes.get())).collect();
+    let mut links: BTreeMap<String, u64> = BTreeMap::new();
+    for (&link, bytes) in record.traffic.by_link() {
+        let class = plan.topology.links()[link].class;
+        *links.entry(class.to_string()).or_default() += bytes.get();
+    }
+    BytesMoved { collectives, links }
+}

@@ -1,0 +1,139 @@
+//! A training run as aligned text, for a terminal.
+
+use std::fmt::Write as _;
+
+use crate::ids::Id;
+use crate::metrics::Part;
+use crate::report::training::TrainingSummary;
+use crate::training::TrainingPlan;
+use crate::units::{Bytes, SimDuration};
+
+/// The summary as aligned rows.
+pub fn table(summary: &TrainingSummary) -> String {
+    let mut rows: Vec<(String, String)> = Vec::new();
+    let mut row = |name: &str, value: String| rows.push((name.to_owned(), value));
+    row("model", format!("{} parameters on {} ranks", grouped(summary.parameters), summary.ranks));
+    row("simulated time", format!("{} for {} steps", seconds(summary.simulated_time_s), summary.steps));
+    row(
+        "step time",
+        format!(
+            "{} (median; {} cycles of device 0)",
+            seconds(summary.step_time_s),
+            grouped(summary.step_cycles)
+        ),
+    );
+    row(
+        "tokens/s",
+        format!(
+            "{} ({} a device)",
+            grouped(summary.tokens_per_second.round() as u64),
+            grouped(summary.tokens_per_second_per_device.round() as u64)
+        ),
+    );
+    row("TFLOP/s a device", format!("{:.4}", summary.tflops_per_device));
+    row("MFU", summary.mfu.map_or("no peak in this precision".into(), |mfu| format!("{:.3} %", mfu * 100.0)));
+    row("where the time went", String::new());
+    for part in Part::ALL {
+        let spent = summary.breakdown_s[part.key()];
+        if spent > 0.0 {
+            let share = spent / summary.step_time_s * 100.0;
+            row(&format!("  {}", part.name()), format!("{:>10}  {share:5.1} %", seconds(spent)));
+        }
+    }
+    let memory = &summary.memory_peak_bytes;
+    row(
+        "memory of the fullest rank",
+        format!("{} (rank {})", Bytes(memory["total"]), summary.memory_peak_rank),
+    );
+    for (usage, bytes) in memory.iter().filter(|(usage, bytes)| **usage != "total" && **bytes > 0) {
+        row(&format!("  {usage}"), Bytes(*bytes).to_string());
+    }
+    if let Some([first, .., last]) = summary.losses.as_deref() {
+        row("loss, first to last", format!("{first:.4} -> {last:.4}"));
+    }
+    if let Some((step, loss)) = summary.held_out_losses.iter().flatten().last() {
+        row("held-out loss", format!("{loss:.4} after step {}", step + 1));
+    }
+    row("events", grouped(summary.events));
+    aligned(&summary.name, &rows, &summary.notes)
+}
+
+/// What a plan means, before it is run.
+pub fn describe(plan: &TrainingPlan, notes: &[String]) -> String {
+    let mesh = plan.mesh;
+    let mut rows = vec![
+        ("model".to_owned(), format!("{} parameters", grouped(plan.model.parameter_count()))),
+        (
+            "mesh".to_owned(),
+            format!(
+                "data {} x pipeline {} x tensor {} = {} ranks",
+                mesh.data,
+                mesh.pipeline,
+                mesh.tensor,
+                mesh.ranks()
+            ),
+        ),
+        (
+            "batch".to_owned(),
+            format!(
+                "{} samples = {} replicas x {} micro-batches x {}",
+                plan.global_batch(),
+                mesh.data,
+                plan.micro_batches,
+                plan.micro_batch
+            ),
+        ),
+        ("schedule".to_owned(), plan.schedule.name().to_owned()),
+        ("sync".to_owned(), plan.sync.name().to_owned()),
+        ("topology".to_owned(), plan.topology.name().to_owned()),
+    ];
+    for (stage, pieces) in plan.stages.enumerate() {
+        let held = &plan.model.pieces()[pieces.clone()];
+        let (first, last) = (held.first().expect("a piece"), held.last().expect("a piece"));
+        rows.push((format!("stage {}", stage.index()), format!("{first} to {last}")));
+    }
+    aligned("the workload is right", &rows, notes)
+}
+
+fn aligned(title: &str, rows: &[(String, String)], notes: &[String]) -> String {
+    let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let mut text = format!("{title}\n");
+    for (name, value) in rows {
+        let line = format!("  {name:width$}  {value}");
+        writeln!(text, "{}", line.trim_end()).expect("writing to a string");
+    }
+    for note in notes {
+        writeln!(text, "  note: {note}").expect("writing to a string");
+    }
+    text
+}
+
+fn seconds(seconds: f64) -> String {
+    SimDuration::from_seconds(seconds).to_string()
+}
+
+/// Digits in groups of three.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_stand_in_groups_of_three() {
+        assert_eq!(
+            (grouped(7), grouped(1234), grouped(1_234_567)),
+            ("7".into(), "1,234".into(), "1,234,567".into())
+        );
+    }
+}
