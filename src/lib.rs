@@ -32,6 +32,7 @@ pub mod model;
 pub mod network;
 pub mod numeric;
 pub mod parallel;
+pub mod planning;
 pub mod program;
 pub mod registry;
 pub mod report;

@@ -4,10 +4,13 @@
 //! comparison missed its target, 2 the input is wrong (nothing written), 3 reading or writing failed.
 //! Progress and host timings go to stderr; stdout carries the result alone.
 
+mod collective;
+mod compare;
 mod exit;
 mod list;
 mod progress;
 mod run;
+mod topology;
 
 pub use exit::Failure;
 
@@ -47,6 +50,18 @@ enum Command {
     /// List what there is: topologies, devices, workloads, and every registry
     #[command(after_help = "Examples:\n  trainyard list\n  trainyard list topologies")]
     List(list::List),
+    /// Describe a topology and draw it
+    #[command(after_help = "Example:\n  trainyard topology hgx_h100_2x8 --out /tmp/hgx")]
+    Topology(topology::Describe),
+    /// Time a collective, for one size or a range, like nccl-tests
+    #[command(after_help = "Examples:\n  trainyard collective all-reduce --bytes 1GiB --algorithm ring \
+        --topology ring_8\n  trainyard collective all-gather --from 8 --to 1GiB --factor 2 \
+        --topology hgx_h100_2x8")]
+    Collective(collective::Time),
+    /// Run a workload under every combination of some settings, side by side
+    #[command(after_help = "Example:\n  trainyard compare workloads/gpt_3d.yaml \
+        --vary parallel.schedule=gpipe,one_f_one_b --vary training.micro_batch=1,2")]
+    Compare(compare::Compare),
 }
 
 /// What most commands take.
@@ -84,6 +99,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(command) => command.execute(),
         Command::Check(command) => command.execute(),
         Command::List(command) => command.execute(),
+        Command::Topology(command) => command.execute(),
+        Command::Collective(command) => command.execute(),
+        Command::Compare(command) => command.execute(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -13,6 +13,7 @@ mod bandwidth;
 mod execute;
 pub mod oracle;
 mod plan;
+pub mod timing;
 
 use std::fmt;
 use std::sync::Arc;

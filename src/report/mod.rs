@@ -3,7 +3,10 @@
 //! Each trade has a folder of its own that turns its outcome into a summary, tables and figures; how
 //! pages, traces and files are made is common to all.
 
+pub mod comparison;
+mod figure;
 pub mod html;
+pub mod machine;
 pub mod perfetto;
 pub mod training;
 pub mod writer;

@@ -2,105 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use plotters::coord::Shift;
 use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::ids::{Id, LinkId, Rank};
 use crate::metrics::{Breakdown, Part, ShownStep, TrainingRecord};
+use crate::report::figure::{
+    FAINT, INFALLIBLE, INK, LEFT, MIDDLE, RIGHT, WIDTH, colour, drawing, fill, ink_on, legend, line,
+    memory_colour, part_colour, text, time_axis,
+};
 use crate::trace::{Activity, Lane, MemoryUse, Span, Stream};
 use crate::training::TrainingPlan;
-use crate::units::{Bytes, SimDuration};
-
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-
-const WIDTH: u32 = 1100;
-const INK: RGBColor = RGBColor(28, 35, 48);
-const FAINT: RGBColor = RGBColor(222, 226, 232);
-
-/// A drawing of this size. Drawing into a string cannot fail, and what plotters calls errors are
-/// those of its backend.
-fn drawing(height: u32, draw: impl FnOnce(&Area<'_>)) -> String {
-    let mut svg = String::new();
-    {
-        let area = SVGBackend::with_string(&mut svg, (WIDTH, height)).into_drawing_area();
-        area.fill(&WHITE).expect(INFALLIBLE);
-        draw(&area);
-        area.present().expect(INFALLIBLE);
-    }
-    svg
-}
-
-const INFALLIBLE: &str = "drawing into a string does not fail";
-
-/// One colour for each activity, from Okabe and Ito's colour-blind-safe palette and tints of it.
-fn colour(activity: Activity) -> RGBColor {
-    match activity {
-        Activity::Forward => RGBColor(86, 180, 233),
-        Activity::Backward | Activity::BackwardInput => RGBColor(0, 114, 178),
-        Activity::BackwardWeight => RGBColor(120, 94, 170),
-        Activity::Recompute => RGBColor(160, 205, 240),
-        Activity::Optimizer => RGBColor(240, 200, 60),
-        Activity::TensorComm => RGBColor(213, 94, 0),
-        Activity::DataComm => RGBColor(0, 158, 115),
-        Activity::PipelineComm => RGBColor(204, 121, 167),
-        Activity::ExpertComm => RGBColor(140, 86, 40),
-        Activity::ContextComm => RGBColor(230, 159, 0),
-        _ => RGBColor(130, 138, 150),
-    }
-}
-
-fn part_colour(part: Part) -> RGBColor {
-    match part {
-        Part::Compute => colour(Activity::Forward),
-        Part::Optimizer => colour(Activity::Optimizer),
-        Part::Input => RGBColor(150, 120, 90),
-        Part::ExposedTensor => colour(Activity::TensorComm),
-        Part::ExposedExpert => colour(Activity::ExpertComm),
-        Part::ExposedContext => colour(Activity::ContextComm),
-        Part::ExposedData => colour(Activity::DataComm),
-        Part::ExposedPipeline => colour(Activity::PipelineComm),
-        Part::Other => RGBColor(130, 138, 150),
-        Part::Bubble => RGBColor(226, 229, 234),
-    }
-}
-
-fn memory_colour(usage: MemoryUse) -> RGBColor {
-    match usage {
-        MemoryUse::Parameters => RGBColor(0, 114, 178),
-        MemoryUse::Gradients => RGBColor(86, 180, 233),
-        MemoryUse::Optimizer => RGBColor(240, 200, 60),
-        MemoryUse::Activations => RGBColor(213, 94, 0),
-        MemoryUse::Buffers => RGBColor(130, 138, 150),
-    }
-}
-
-fn text(area: &Area<'_>, at: (i32, i32), size: i32, anchor: Pos, what: &str) {
-    let style = TextStyle::from(("sans-serif", size).into_font()).color(&INK).pos(anchor);
-    area.draw(&Text::new(what.to_owned(), at, style)).expect(INFALLIBLE);
-}
-
-const LEFT: Pos = Pos { h_pos: HPos::Left, v_pos: VPos::Center };
-const RIGHT: Pos = Pos { h_pos: HPos::Right, v_pos: VPos::Center };
-const MIDDLE: Pos = Pos { h_pos: HPos::Center, v_pos: VPos::Center };
-
-fn fill(area: &Area<'_>, from: (i32, i32), to: (i32, i32), colour: RGBColor) {
-    area.draw(&Rectangle::new([from, to], colour.filled())).expect(INFALLIBLE);
-}
-
-fn line(area: &Area<'_>, from: (i32, i32), to: (i32, i32), colour: RGBColor) {
-    area.draw(&PathElement::new(vec![from, to], colour.stroke_width(1))).expect(INFALLIBLE);
-}
-
-/// Coloured squares with names, from left to right, in a row of their own.
-fn legend(area: &Area<'_>, y: i32, entries: &[(RGBColor, &str)]) {
-    let mut x = 150;
-    for (colour, name) in entries {
-        fill(area, (x, y - 6), (x + 12, y + 6), *colour);
-        text(area, (x + 18, y), 13, LEFT, name);
-        x += 36 + 8 * name.len() as i32;
-    }
-}
+use crate::units::{Bytes, SimDuration, SimTime};
 
 /// Loss against simulated time: every step, and the held-out loss where it was measured.
 pub(super) fn loss(record: &TrainingRecord) -> Option<String> {
@@ -171,14 +83,14 @@ pub(super) fn timeline(step: &ShownStep) -> String {
     let height = 70 + lanes.len() as i32 * LANE + 40;
     let length = step.end.since(step.start);
     let scale = f64::from(WIDTH as i32 - NAMES - 20) / length.seconds();
-    let x = |at: crate::units::SimTime| NAMES + (at.since(step.start).seconds() * scale).round() as i32;
+    let x = |at: SimTime| NAMES + (at.since(step.start).seconds() * scale).round() as i32;
     drawing(height as u32, |area| {
         let used: Vec<(RGBColor, &str)> = Activity::ALL
             .into_iter()
             .filter(|activity| step.recording.spans.iter().any(|span| span.activity == *activity))
             .map(|activity| (colour(activity), activity.name()))
             .collect();
-        legend(area, 20, &used);
+        legend(area, NAMES, 20, &used);
         let bottom = 50 + lanes.len() as i32 * LANE;
         time_axis(area, length, bottom, |at| NAMES + (at * scale).round() as i32);
         let mut last_rank = None;
@@ -186,53 +98,44 @@ pub(super) fn timeline(step: &ShownStep) -> String {
             let y = 50 + row as i32 * LANE;
             if last_rank.replace(*rank) != Some(*rank) {
                 line(area, (0, y), (WIDTH as i32, y), FAINT);
-                text(area, (6, y + LANE / 2), 13, LEFT, &format!("rank {}", rank.0));
+                text(area, (6, y + LANE / 2), 13, LEFT, INK, &format!("rank {}", rank.0));
             }
-            text(area, (NAMES - 6, y + LANE / 2), 11, RIGHT, stream.name());
+            text(area, (NAMES - 6, y + LANE / 2), 11, RIGHT, INK, stream.name());
             for span in spans {
                 let (from, to) = (x(span.start), x(span.end).max(x(span.start) + 1));
                 fill(area, (from, y + 2), (to, y + LANE - 2), colour(span.activity));
-                if let Some(micro_batch) = span.label.micro_batch
-                    && span.activity.is_compute()
-                {
-                    let number = micro_batch.index().to_string();
-                    if to - from > 8 * number.len() as i32 {
-                        text(area, ((from + to) / 2, y + LANE / 2), 11, MIDDLE, &number);
-                    }
+            }
+            for (activity, number, from, to) in passes(spans) {
+                let (from, to) = (x(from), x(to));
+                if to - from > 9 * number.len() as i32 {
+                    let ink = ink_on(colour(activity));
+                    text(area, ((from + to) / 2, y + LANE / 2), 11, MIDDLE, ink, &number);
                 }
             }
         }
         if left_out > 0 {
             let note = format!("{left_out} further spans are not drawn; trace.json has them all");
-            text(area, (NAMES, height - 8), 12, LEFT, &note);
+            text(area, (NAMES, height - 8), 12, LEFT, INK, &note);
         }
     })
 }
 
-/// Ticks at round times below the lanes.
-fn time_axis(area: &Area<'_>, length: SimDuration, y: i32, x: impl Fn(f64) -> i32) {
-    let step = round_step(length.seconds() / 8.0);
-    let ticks = (length.seconds() / step).floor() as u32;
-    for tick in 0..=ticks {
-        let at = f64::from(tick) * step;
-        line(area, (x(at), 42), (x(at), y), FAINT);
-        let label = SimDuration::from_seconds(at + step * 1e-9).to_string();
-        let label = if tick == 0 { "0".to_owned() } else { short(&label) };
-        text(area, (x(at), y + 12), 12, MIDDLE, &label);
+/// A pass through a stage: neighbouring compute spans of one micro-batch, numbered once.
+type Pass = (Activity, String, SimTime, SimTime);
+
+fn passes(spans: &[&Span]) -> Vec<Pass> {
+    let mut passes: Vec<Pass> = Vec::new();
+    for span in spans.iter().filter(|span| span.activity.is_compute()) {
+        let Some(micro_batch) = span.label.micro_batch else { continue };
+        let number = micro_batch.index().to_string();
+        match passes.last_mut() {
+            Some((activity, last, _, end)) if *activity == span.activity && *last == number => {
+                *end = span.end
+            }
+            _ => passes.push((span.activity, number, span.start, span.end)),
+        }
     }
-}
-
-/// A time with its needless digits dropped.
-fn short(label: &str) -> String {
-    let Some((number, unit)) = label.split_once(' ') else { return label.to_owned() };
-    let number: f64 = number.parse().unwrap_or(0.0);
-    format!("{} {unit}", (number * 100.0).round() / 100.0)
-}
-
-/// 1, 2 or 5 times a power of ten, at least `least`.
-fn round_step(least: f64) -> f64 {
-    let power = 10_f64.powf(least.log10().floor());
-    [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * power).find(|step| *step >= least).unwrap_or(power * 10.0)
+    passes
 }
 
 /// Where each rank's time went: a stacked bar a rank.
@@ -245,13 +148,13 @@ pub(super) fn breakdown(breakdown: &Breakdown) -> String {
         let parts: Vec<Part> = Part::ALL.into_iter().filter(present).collect();
         let entries: Vec<(RGBColor, &str)> =
             parts.iter().map(|&part| (part_colour(part), part.name())).collect();
-        legend(area, 20, &entries);
+        legend(area, NAMES, 20, &entries);
         time_axis(area, breakdown.step(), 50 + ranks.len() as i32 * 30, |at| {
             NAMES + (at * scale).round() as i32
         });
         for (row, &rank) in ranks.iter().enumerate() {
             let y = 50 + row as i32 * 30;
-            text(area, (NAMES - 8, y + 13), 13, RIGHT, &rank.to_string());
+            text(area, (NAMES - 8, y + 13), 13, RIGHT, INK, &rank.to_string());
             let mut spent = 0.0;
             for &part in &parts {
                 let length = breakdown.of(rank, part).seconds();
@@ -263,7 +166,7 @@ pub(super) fn breakdown(breakdown: &Breakdown) -> String {
                 }
                 if to - from > 48 {
                     let share = format!("{:.0} %", length / breakdown.step().seconds() * 100.0);
-                    text(area, ((from + to) / 2, y + 13), 12, MIDDLE, &share);
+                    text(area, ((from + to) / 2, y + 13), 12, MIDDLE, INK, &share);
                 }
             }
         }
@@ -308,11 +211,18 @@ pub(super) fn links(step: &ShownStep, plan: &TrainingPlan) -> Option<String> {
         } else {
             format!("{links} links")
         };
-        text(area, (names, 18), 13, LEFT, &format!("{shown}; colour: share of the link's bandwidth in use"));
+        text(
+            area,
+            (names, 18),
+            13,
+            LEFT,
+            INK,
+            &format!("{shown}; colour: share of the link's bandwidth in use"),
+        );
         for (tick, share) in [0.0, 0.25, 0.5, 0.75, 1.0].into_iter().enumerate() {
             let x = 760 + tick as i32 * 64;
             fill(area, (x, 12), (x + 14, 26), heat(share));
-            text(area, (x + 18, 19), 12, LEFT, &format!("{:.0} %", share * 100.0));
+            text(area, (x + 18, 19), 12, LEFT, INK, &format!("{:.0} %", share * 100.0));
         }
         let bottom = 50 + busiest.len() as i32 * row_height;
         time_axis(area, step.end.since(step.start), bottom, |at| {
@@ -326,7 +236,7 @@ pub(super) fn links(step: &ShownStep, plan: &TrainingPlan) -> Option<String> {
                 plan.topology.vertex_name(about.from),
                 plan.topology.vertex_name(about.to)
             );
-            text(area, (names - 8, y + row_height / 2), 11, RIGHT, &name);
+            text(area, (names - 8, y + row_height / 2), 11, RIGHT, INK, &name);
             let capacity = about.bandwidth.get() * length / MOMENTS as f64;
             for (moment, bytes) in cells.iter().enumerate().filter(|(_, bytes)| **bytes > 0.0) {
                 let from = names + (moment as f64 * cell).round() as i32;
@@ -367,7 +277,7 @@ pub(super) fn memory(record: &TrainingRecord, step: &ShownStep) -> Option<String
     Some(drawing(420, |area| {
         let entries: Vec<(RGBColor, &str)> =
             MemoryUse::ALL.iter().map(|&usage| (memory_colour(usage), usage.name())).collect();
-        legend(area, 18, &entries);
+        legend(area, NAMES, 18, &entries);
         let (_, below) = area.split_vertically(34);
         let mut chart = ChartBuilder::on(&below)
             .margin(12)
@@ -391,7 +301,7 @@ pub(super) fn memory(record: &TrainingRecord, step: &ShownStep) -> Option<String
             let height = |in_use: &[Bytes]| in_use[..=top].iter().copied().sum::<Bytes>().as_f64() / unit;
             let mut outline = Vec::new();
             for pair in moments.windows(2) {
-                let at = |moment: &(crate::units::SimTime, _)| moment.0.since(step.start).seconds() * 1e3;
+                let at = |moment: &(SimTime, _)| moment.0.since(step.start).seconds() * 1e3;
                 outline.push((at(&pair[0]), height(&pair[0].1)));
                 outline.push((at(&pair[1]), height(&pair[0].1)));
             }
