@@ -77,7 +77,7 @@ fn quantities_say_their_units() {
                   bandwidth: -5 GB/s, latency: 1 us}}}}";
     let rendered = mistakes(&[("topology: hgx_h100_2x8", inline)]);
     says(&rendered, &["cannot be negative"]);
-    let rendered = mistakes(&[("precision: f32", "bucket: 25 MBs")]);
+    let rendered = mistakes(&[("bucket: 256 KiB", "bucket: 25 MBs")]);
     says(&rendered, &["`MBs` is not a unit of a number of bytes"]);
 }
 

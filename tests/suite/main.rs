@@ -2,7 +2,9 @@
 
 mod collectives;
 mod diagnostics;
+mod door;
 mod house;
 mod machines;
 mod measurements;
+mod readme;
 mod schedules;
