@@ -10,15 +10,19 @@
 //!
 //! | floor | rooms |
 //! |---|---|
-//! | 8 the door | `config`, `cli` |
-//! | 7 the office | `planning`, [`validation`] |
+//! | 8 the door | [`config`], [`cli`] |
+//! | 7 the office | [`planning`], [`validation`] |
 //! | 6 the gallery | `metrics`, `report` |
-//! | 5 the trades | `training`, `preparation`, `tasks`, `serving`, `cluster` |
+//! | 5 the trades | [`training`], `preparation`, `tasks`, `serving`, `cluster` |
 //! | 4 the works | `program`, `runtime`, [`numeric`] |
-//! | 3 physics | [`compute`], `network`, `collective` |
-//! | 2 the world | [`hardware`], `model`, `parallel` |
-//! | 1 clockwork | [`engine`], `trace` |
+//! | 3 physics | [`compute`], [`network`], [`collective`] |
+//! | 2 the world | [`hardware`], [`model`], [`parallel`] |
+//! | 1 clockwork | [`engine`], [`trace`] |
 //! | 0 words | [`units`], [`ids`], [`rng`], [`registry`] |
+
+#![warn(missing_docs)]
+// Formulas in comments write their indices in brackets, as papers do; rustdoc takes them for links.
+#![allow(rustdoc::broken_intra_doc_links, rustdoc::private_intra_doc_links)]
 
 pub mod cli;
 pub mod collective;

@@ -37,7 +37,7 @@ impl Workload {
         changes.extend(self.topology.iter().map(|name| format!("topology={name}")));
         changes.extend(self.seed.map(|seed| format!("seed={seed}")));
         let changes: Result<Vec<Override>, _> = changes.iter().map(|text| text.parse()).collect();
-        let changes = changes.map_err(|why| Failure::Argument(format!("{why}")))?;
+        let changes = changes.map_err(Failure::Argument)?;
         Ok(config::load(&self.workload, &changes)?)
     }
 }

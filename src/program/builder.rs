@@ -245,7 +245,7 @@ impl Builder {
 
     fn kernel(&mut self, kernel: Kernel) -> KernelId {
         let kernels = &mut self.program.kernels;
-        *self.kernel_ids.entry(kernel).or_insert_with_key(|kernel| kernels.push(kernel.clone()))
+        *self.kernel_ids.entry(kernel).or_insert_with_key(|kernel| kernels.push(*kernel))
     }
 
     /// Makes `op` wait for whoever wrote what it reads, and for whoever used what it writes.

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! It is a model in cycles, not a cycle-accurate one: nothing steps through instructions. Its constants
-//! are fitted to measured kernels ([`FittedGpu`](crate::hardware::device::FittedGpu)), and whoever
+//! are fitted to measured kernels ([`FittedGpu`]), and whoever
 //! prints its answers should print the error of that fit beside them.
 //!
 //! - [`product`]: matrix products, batched, split along the sum, in groups;
