@@ -4,18 +4,30 @@
 //! [`DeviceSpec`] needs for it. The room knows kernels and device specs only: nothing of layers,
 //! training, serving, streams or what else the device is doing.
 //!
-//! The members, from coarse to fine: [`roofline`] is the lower bound that the others are held
-//! against.
+//! - [`kernel`]: what can be asked, with its flops and compulsory bytes;
+//! - [`roofline`]: the lower bound that the others are held against;
+//! - [`tile`]: GPUs, as waves of tiles over streaming multiprocessors;
+//! - [`systolic`]: arrays of cells, as folds, proved against a stepped array;
+//! - [`cpu`]: cores behind caches;
+//! - [`table`]: measurements, looked up;
+//! - [`native`]: each device by the finest of these that its file describes;
+//! - [`calibrate`]: a device's few constants fitted to measured kernels;
+//! - [`explain`]: a kernel's cost beside its device's roofline.
 //!
 //! To add a model, write its file and list it in [`ComputeSpec`].
 
 pub mod calibrate;
+pub mod cpu;
+pub mod explain;
 pub mod kernel;
 pub mod memo;
+pub mod native;
 pub mod roofline;
 mod simplex;
 #[cfg(test)]
 pub(crate) mod support;
+pub mod systolic;
+pub mod table;
 pub mod tile;
 
 use std::fmt;
@@ -27,6 +39,7 @@ use crate::hardware::{DeviceSpec, Precision};
 use crate::registry;
 use crate::units::{Bytes, Cycles, Flops, SimDuration};
 
+pub use explain::{KernelReport, explain};
 pub use kernel::{AttentionShape, Kernel, MatrixShape, Pass, Unit};
 pub use memo::Memo;
 
@@ -175,5 +188,9 @@ registry! {
     pub enum ComputeSpec: ComputeModel {
         "roofline" => Roofline(roofline::Roofline),
         "tile" => Tile(tile::TileModel),
+        "systolic" => Systolic(systolic::SystolicModel),
+        "cpu" => Cpu(cpu::CpuModel),
+        "table" => Table(table::Table),
+        "native" => Native(native::Native),
     }
 }
