@@ -33,8 +33,11 @@ impl Mlp {
     pub(super) fn parameters(&self, piece: Piece) -> Vec<Parameter> {
         let Piece::Dense(layer) = piece else { return Vec::new() };
         let (inputs, outputs) = self.layers()[layer.index()];
-        // He et al., "Delving Deep into Rectifiers", 2015, equation 10: √(2/inputs) before a ReLU.
-        let deviation = (2.0 / inputs as f32).sqrt();
+        // He et al., "Delving Deep into Rectifiers", 2015, equation 10: √(2/inputs) before a ReLU. The
+        // logits start smaller, with the deviation of PyTorch's `Linear` (uniform within 1/√inputs), so
+        // that no class is favoured before anything is learned.
+        let last = layer.index() + 1 == self.layers().len();
+        let deviation = (if last { 1.0 / 3.0 } else { 2.0 } / inputs as f32).sqrt();
         vec![
             Parameter::matrix(format!("{layer} weight"), inputs, outputs, Split::Whole, deviation),
             Parameter::vector(format!("{layer} bias"), outputs, Split::Whole, 0.0),

@@ -5,6 +5,7 @@ mod diagnostics;
 mod door;
 mod house;
 mod kernels;
+mod learning;
 mod machines;
 mod measurements;
 mod readme;

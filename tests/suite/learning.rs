@@ -1,0 +1,154 @@
+//! The workloads learn what they should: against closed forms, serial iterates and baselines.
+
+use std::path::Path;
+
+use trainyard::config::{self, Override, Scenario};
+use trainyard::ids::StepIndex;
+use trainyard::trace::{Deaf, Listener};
+use trainyard::training::{self, Observer, StepReport};
+
+/// Hears the losses.
+#[derive(Default)]
+struct Losses {
+    training: Vec<f64>,
+    held_out: Option<f64>,
+    deaf: Deaf,
+    last: u32,
+}
+
+impl Observer for Losses {
+    fn listener(&mut self, _step: StepIndex) -> &mut dyn Listener {
+        &mut self.deaf
+    }
+    fn step(&mut self, report: &StepReport) {
+        self.training.push(report.loss.unwrap());
+        self.held_out = report.held_out.or(self.held_out);
+    }
+    fn wants_evaluation(&self, step: StepIndex) -> bool {
+        step.0 + 1 == self.last
+    }
+}
+
+fn scenario(name: &str, changes: &[&str]) -> Scenario {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("workloads").join(format!("{name}.yaml"));
+    let changes: Vec<Override> = changes.iter().map(|change| change.parse().unwrap()).collect();
+    config::load(&path, &changes).unwrap_or_else(|mistakes| panic!("{}", mistakes.render()))
+}
+
+fn run(name: &str, changes: &[&str]) -> Losses {
+    let scenario = scenario(name, changes);
+    let state = scenario.state();
+    let mut values = scenario.values(&state);
+    let mut losses = Losses { last: scenario.plan.steps, ..Losses::default() };
+    let network = scenario.network_model();
+    training::run(&scenario.plan, &state, &*scenario.compute, network, values.as_mut(), &mut losses).unwrap();
+    losses
+}
+
+/// Serial gradient descent in f64 on y = w₁x + w₂ over the five points in order, two a step.
+fn serial(rate: f64, start: [f64; 2], steps: usize) -> Vec<f64> {
+    let (mut w, mut losses) = (start, Vec::new());
+    for step in 0..steps {
+        let (mut loss, mut gradient) = (0.0, [0.0; 2]);
+        for sample in 0..2 {
+            let x = ((step * 2 + sample) % 5 + 1) as f64;
+            let error = w[0] * x + w[1] - (x + 1.0);
+            loss += error * error / 2.0;
+            gradient[0] += 2.0 * error * x / 2.0;
+            gradient[1] += 2.0 * error / 2.0;
+        }
+        losses.push(loss);
+        w = [w[0] - rate * gradient[0], w[1] - rate * gradient[1]];
+    }
+    losses
+}
+
+/// Within 1e-6 of the first loss, f32's share of the numbers that cancel.
+#[track_caller]
+fn same(losses: &[f64], expected: &[f64]) {
+    assert_eq!(losses.len(), expected.len());
+    for (step, (loss, expected)) in losses.iter().zip(expected).enumerate() {
+        let error = (loss - expected).abs();
+        assert!(error <= 1e-6 * expected.max(1.0), "step {step}: {loss} is not {expected}");
+    }
+}
+
+/// The document's start fits its data: every loss is nothing, whatever its table says.
+#[test]
+fn the_documents_start_already_fits() {
+    assert_eq!(run("linear_regression", &[]).training, [0.0; 25]);
+}
+
+/// (w₀·x − y)²·(1 − 2αx²)^{2t} = 16·0.04^t.
+#[test]
+fn one_weight_follows_the_closed_form() {
+    let expected: Vec<f64> = (0..10).map(|t| 16.0 * 0.04_f64.powi(t)).collect();
+    same(&run("linear_regression_one_weight", &[]).training, &expected);
+}
+
+#[test]
+fn every_parallel_form_takes_the_serial_iterates() {
+    let expected = serial(0.02, [0.0, 0.0], 500);
+    for name in ["from_zero", "gradients", "model_parallel"] {
+        same(&run(&format!("linear_regression_{name}"), &[]).training, &expected);
+    }
+    assert!(expected[499] < 1e-4, "it learns: {}", expected[499]);
+}
+
+/// At 0.1 the loss grows without bound, in the serial iterates and in ours alike.
+#[test]
+fn the_documents_rate_is_too_large_elsewhere() {
+    let rate = "training.optimizer.sgd.learning_rate=0.1";
+    let losses = run("linear_regression_gradients", &[rate, "training.steps=40"]).training;
+    same(&losses[..10], &serial(0.1, [0.0, 0.0], 10));
+    assert!(losses[39] > 100.0 * losses[0], "{losses:?}");
+}
+
+/// What always answering with the training wines' frequencies of grades costs on the others: every
+/// tenth wine is held out, and their grades are rarer ones (1.31 nats against 1.17).
+fn cost_of_frequencies() -> f64 {
+    let grades: Vec<usize> = linfa_datasets::winequality().targets.to_vec();
+    let held_out = |row: usize| row % 10 == 9;
+    let count = |grade| grades.iter().enumerate().filter(|&(row, g)| !held_out(row) && *g == grade).count();
+    let training = (0..grades.len()).filter(|&row| !held_out(row)).count();
+    let costs: Vec<f64> = (0..grades.len())
+        .filter(|&row| held_out(row))
+        .map(|row| -(count(grades[row]) as f64 / training as f64).ln())
+        .collect();
+    costs.iter().sum::<f64>() / costs.len() as f64
+}
+
+/// A linear softmax fitted to convergence (in NumPy) costs 1.06 on the same split; ours must do most of
+/// that.
+#[test]
+fn the_classifier_learns_wines_that_it_never_saw() {
+    let (held_out, frequencies) = (run("mlp_wine", &[]).held_out.unwrap(), cost_of_frequencies());
+    assert!(held_out < frequencies - 0.15, "{held_out} against {frequencies}");
+}
+
+/// The loss of every step of a parallel run equals one device's within 1e-4 relative, over meshes and
+/// schedules: partial sums in another order move each f32 result by some 1e-7, and 10 steps of AdamW
+/// under warm-up amplify that less than a hundredfold.
+#[test]
+fn parallel_training_is_the_same_training() {
+    let short = ["training.steps=10", "training.evaluate_every=0"];
+    let one = ["parallel.data=1", "parallel.pipeline=1", "parallel.tensor=1"];
+    let alone = run("gpt_3d", &[&short[..], &one[..]].concat()).training;
+    let meshes = [(2, 2, 2), (1, 4, 1), (4, 1, 1), (1, 1, 4), (2, 4, 2), (1, 2, 4)];
+    for (data, pipeline, tensor) in meshes {
+        for schedule in ["gpipe", "one_f_one_b"] {
+            let mesh = [
+                format!("parallel.data={data}"),
+                format!("parallel.pipeline={pipeline}"),
+                format!("parallel.tensor={tensor}"),
+                format!("parallel.schedule={schedule}"),
+            ];
+            let mesh: Vec<&str> = mesh.iter().map(String::as_str).collect();
+            let losses = run("gpt_3d", &[&short[..], &mesh[..]].concat()).training;
+            for (step, (loss, alone)) in losses.iter().zip(&alone).enumerate() {
+                let error = ((loss - alone) / alone).abs();
+                assert!(error < 1e-4, "{data}x{pipeline}x{tensor} {schedule}, step {step}: {error:e}");
+            }
+        }
+    }
+}
