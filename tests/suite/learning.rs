@@ -131,7 +131,8 @@ fn the_classifier_learns_wines_that_it_never_saw() {
 /// under warm-up amplify that less than a hundredfold.
 #[test]
 fn parallel_training_is_the_same_training() {
-    let short = ["training.steps=10", "training.evaluate_every=0"];
+    let small = ["model.gpt.hidden=32", "model.gpt.sequence=16", "training.micro_batch=1"];
+    let short = [&["training.steps=10", "training.evaluate_every=0"][..], &small[..]].concat();
     let one = ["parallel.data=1", "parallel.pipeline=1", "parallel.tensor=1"];
     let alone = run("gpt_3d", &[&short[..], &one[..]].concat()).training;
     let meshes = [(2, 2, 2), (1, 4, 1), (4, 1, 1), (1, 1, 4), (2, 4, 2), (1, 2, 4)];
