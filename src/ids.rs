@@ -73,6 +73,8 @@ ids! {
     StepIndex "step ";
     /// A task of a task graph.
     TaskId "task ";
+    /// Data that one task of a graph hands to another: an edge of the graph.
+    DataId "data ";
     /// A request to a serving system.
     RequestId "request ";
     /// A replica of a served model.

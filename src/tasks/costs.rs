@@ -1,0 +1,251 @@
+//! How long each task keeps each device, and how long data travels between devices.
+//!
+//! The same two tables serve as the scheduler's estimate and as the runtime's truth.
+
+use std::collections::BTreeMap;
+
+use crate::compute::{ComputeModel, Kernel};
+use crate::hardware::{DeviceKind, Topology};
+use crate::ids::{DeviceId, Id, IdVec, TaskId};
+use crate::tasks::graph::{Payload, Task, TaskGraph, Work};
+use crate::units::{Bandwidth, SimDuration};
+
+/// The time of every task on every device; `None` where a device cannot do it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Costs {
+    devices: usize,
+    times: Vec<Option<SimDuration>>,
+}
+
+/// A task that no device, or not this one, can be asked to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsuited {
+    /// The task's name.
+    pub task: String,
+    /// Why.
+    pub why: String,
+}
+
+impl std::fmt::Display for Unsuited {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the task `{}` {}", self.task, self.why)
+    }
+}
+
+impl std::error::Error for Unsuited {}
+
+impl Costs {
+    /// The table of `time` over tasks and devices.
+    pub fn from_fn(
+        tasks: usize,
+        devices: usize,
+        mut time: impl FnMut(TaskId, DeviceId) -> Option<SimDuration>,
+    ) -> Costs {
+        let pairs = (0..tasks).flat_map(|task| (0..devices).map(move |device| (task, device)));
+        let times = pairs
+            .map(|(task, device)| time(TaskId::from_index(task), DeviceId::from_index(device)))
+            .collect();
+        Costs { devices, times }
+    }
+
+    /// What the graph's tasks cost on devices known by nothing but their number.
+    ///
+    /// # Errors
+    /// When a task's work is not given as a row of as many costs, or none of them is a time.
+    pub fn of_rows(graph: &TaskGraph, devices: usize) -> Result<Costs, Unsuited> {
+        for task in graph.ids().map(|id| graph.task(id)) {
+            match &task.work {
+                Work::Costs(row) if row.len() == devices => {}
+                Work::Costs(row) => {
+                    return Err(unsuited(task, format!("has {} costs for {devices} devices", row.len())));
+                }
+                Work::Reference(_) => {}
+                Work::PerKind(_) | Work::Arithmetic { .. } => {
+                    return Err(unsuited(
+                        task,
+                        "gives no cost per device, and there is no topology to ask".into(),
+                    ));
+                }
+            }
+        }
+        let costs = Costs::from_fn(graph.len(), devices, |task, device| match &graph.task(task).work {
+            Work::Costs(row) => row[device.index()],
+            Work::Reference(time) => Some(*time),
+            Work::PerKind(_) | Work::Arithmetic { .. } => None,
+        });
+        costs.checked(graph)
+    }
+
+    /// What the graph's tasks cost on the devices of a topology. `speeds` are those of
+    /// [`Work::Reference`], by kind of device; 1 where a kind is not named.
+    ///
+    /// # Errors
+    /// When no device can do some task: none has the memory, the kind, or the number format.
+    pub fn on(
+        graph: &TaskGraph,
+        topology: &Topology,
+        compute: &dyn ComputeModel,
+        speeds: &BTreeMap<DeviceKind, f64>,
+    ) -> Result<Costs, Unsuited> {
+        let devices = topology.devices();
+        for task in graph.ids().map(|id| graph.task(id)) {
+            if let Work::Costs(row) = &task.work
+                && row.len() != devices.len()
+            {
+                let why = format!(
+                    "has {} costs, but `{}` has {} devices",
+                    row.len(),
+                    topology.name(),
+                    devices.len()
+                );
+                return Err(unsuited(task, why));
+            }
+        }
+        let costs = Costs::from_fn(graph.len(), devices.len(), |id, device| {
+            let task = graph.task(id);
+            let spec = &devices[device].spec;
+            if task.memory > spec.memory.capacity {
+                return None;
+            }
+            match &task.work {
+                Work::Costs(row) => row[device.index()],
+                Work::PerKind(times) => times.get(&spec.kind).copied(),
+                Work::Arithmetic { flops, bytes, precision } => {
+                    compute.admits(spec, *precision).ok()?;
+                    let kernel = Kernel::Work { flops: *flops, bytes: *bytes, precision: *precision };
+                    Some(compute.cost(&kernel, spec).time(spec))
+                }
+                Work::Reference(time) => {
+                    let speed = speeds.get(&spec.kind).copied().unwrap_or(1.0);
+                    Some(time.scaled(1.0 / speed))
+                }
+            }
+        });
+        costs.checked(graph)
+    }
+
+    /// How long `task` keeps `device`; `None` when it cannot run there.
+    #[inline]
+    pub fn time(&self, task: TaskId, device: DeviceId) -> Option<SimDuration> {
+        self.times[task.index() * self.devices + device.index()]
+    }
+
+    /// The devices, in order.
+    pub fn devices(&self) -> impl DoubleEndedIterator<Item = DeviceId> + ExactSizeIterator + use<> {
+        (0..self.devices).map(DeviceId::from_index)
+    }
+
+    /// How many tasks there are.
+    pub fn tasks(&self) -> usize {
+        self.times.len() / self.devices
+    }
+
+    /// The devices that can do `task`, with its time on each.
+    pub fn able(&self, task: TaskId) -> impl Iterator<Item = (DeviceId, SimDuration)> + '_ {
+        self.devices().filter_map(move |device| Some((device, self.time(task, device)?)))
+    }
+
+    /// The shortest time of `task`.
+    pub fn least(&self, task: TaskId) -> SimDuration {
+        self.able(task).map(|(_, time)| time).min().expect("some device can do every task")
+    }
+
+    /// This table with every time changed by `change`.
+    pub fn changed(&self, mut change: impl FnMut(TaskId, DeviceId, SimDuration) -> SimDuration) -> Costs {
+        Costs::from_fn(self.tasks(), self.devices, |task, device| {
+            self.time(task, device).map(|time| change(task, device, time))
+        })
+    }
+
+    /// Refuses tasks that no device can do.
+    fn checked(self, graph: &TaskGraph) -> Result<Costs, Unsuited> {
+        match graph.ids().find(|&task| self.able(task).next().is_none()) {
+            None => Ok(self),
+            Some(task) => {
+                let task = graph.task(task);
+                let why = "can run on no device: none has the memory, the kind or the number format";
+                Err(unsuited(task, why.into()))
+            }
+        }
+    }
+}
+
+fn unsuited(task: &Task, why: String) -> Unsuited {
+    Unsuited { task: task.name.clone(), why }
+}
+
+/// How long data travels between devices when nothing else is on its way.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Communication {
+    /// By source, then target; `None` on the diagonal. Empty without a network.
+    pairs: IdVec<DeviceId, IdVec<DeviceId, Option<Path>>>,
+    mean: Option<Path>,
+}
+
+/// What a route comes to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Path {
+    latency: SimDuration,
+    bandwidth: Bandwidth,
+}
+
+impl Communication {
+    /// No network: only plain costs travel, and bytes between devices take no time.
+    pub fn plain() -> Self {
+        Communication { pairs: IdVec::new(), mean: None }
+    }
+
+    /// Over the routes of a topology: their latencies, then the bytes at the narrowest link.
+    pub fn over(topology: &Topology) -> Self {
+        let devices = topology.devices();
+        let path = |from: DeviceId, to: DeviceId| {
+            let route = topology.route(from, to, 0);
+            let links = topology.links();
+            let latency = route.iter().map(|&link| links[link].latency).sum();
+            let rates = route.iter().map(|&link| links[link].bandwidth);
+            let bandwidth = rates.min_by(|a, b| a.get().total_cmp(&b.get()))?;
+            Some(Path { latency, bandwidth })
+        };
+        let pairs: IdVec<_, IdVec<_, _>> =
+            devices.ids().map(|from| devices.ids().map(|to| path(from, to)).collect()).collect();
+        let mean = mean_path(&pairs);
+        Communication { pairs, mean }
+    }
+
+    /// How long `payload` travels from one device to another.
+    pub fn time(&self, payload: Payload, from: DeviceId, to: DeviceId) -> SimDuration {
+        if from == to {
+            return SimDuration::ZERO;
+        }
+        match payload {
+            Payload::Cost(time) => time,
+            Payload::Bytes(bytes) => match self.pairs.get(from).and_then(|row| row[to]) {
+                Some(path) => path.latency + bytes / path.bandwidth,
+                None => SimDuration::ZERO,
+            },
+        }
+    }
+
+    /// The time that priorities reckon with: c̄ = L̄ + data / B̄, with the mean latency and the mean
+    /// transfer rate over all pairs of devices (Topcuoglu et al. 2002, section 2).
+    pub fn mean(&self, payload: Payload) -> SimDuration {
+        match payload {
+            Payload::Cost(time) => time,
+            Payload::Bytes(bytes) => match self.mean {
+                Some(path) => path.latency + bytes / path.bandwidth,
+                None => SimDuration::ZERO,
+            },
+        }
+    }
+}
+
+fn mean_path(pairs: &IdVec<DeviceId, IdVec<DeviceId, Option<Path>>>) -> Option<Path> {
+    let all: Vec<Path> = pairs.iter().flat_map(|row| row.iter().flatten().copied()).collect();
+    let count = all.len() as u64;
+    let latency: SimDuration = all.iter().map(|path| path.latency).sum();
+    let rate: f64 = all.iter().map(|path| path.bandwidth.get()).sum();
+    (count > 0).then(|| Path {
+        latency: SimDuration::from_picos(latency.picos().div_ceil(count)),
+        bandwidth: Bandwidth::per_second(rate / count as f64),
+    })
+}

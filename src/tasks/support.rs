@@ -1,0 +1,104 @@
+//! Graphs from the literature, for the room's tests.
+
+use crate::ids::TaskId;
+use crate::rng::Seed;
+use crate::tasks::graph::{Data, Payload, Task, TaskGraph, Work};
+use crate::tasks::scheduling::{Plan, Progress, TaskScheduler, TaskView};
+use crate::tasks::{Communication, Costs};
+use crate::units::{Bytes, SimDuration, SimTime};
+
+/// So many of the literature's units of time.
+pub fn units(count: u64) -> SimDuration {
+    SimDuration::from_nanos(1_000_000_000) * count
+}
+
+/// The literature's moment `count`.
+pub fn moment(count: u64) -> SimTime {
+    SimTime::ZERO + units(count)
+}
+
+/// A graph with its estimated costs on devices joined by plain communication costs.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    pub graph: TaskGraph,
+    pub costs: Costs,
+    pub communication: Communication,
+}
+
+impl Problem {
+    /// Rows of costs by task, and edges with plain costs.
+    pub fn new(rows: &[Vec<u64>], edges: &[(u32, u32, u64)]) -> Problem {
+        let task = |(index, row): (usize, &Vec<u64>)| Task {
+            name: format!("T{}", index + 1),
+            work: Work::Costs(row.iter().map(|&cost| Some(units(cost))).collect()),
+            memory: Bytes::ZERO,
+        };
+        let edge = |&(from, to, cost): &(u32, u32, u64)| Data {
+            from: TaskId(from),
+            to: TaskId(to),
+            payload: Payload::Cost(units(cost)),
+        };
+        let tasks = rows.iter().enumerate().map(task).collect();
+        let graph = TaskGraph::new(tasks, edges.iter().map(edge).collect()).expect("a graph without cycles");
+        let costs = Costs::of_rows(&graph, rows[0].len()).expect("rows of one length");
+        Problem { graph, costs, communication: Communication::plain() }
+    }
+
+    /// The same tasks on `devices` equal devices, without communication costs.
+    pub fn equal(times: &[u64], edges: &[(u32, u32)], devices: usize) -> Problem {
+        let rows: Vec<Vec<u64>> = times.iter().map(|&time| vec![time; devices]).collect();
+        let edges: Vec<_> = edges.iter().map(|&(from, to)| (from, to, 0)).collect();
+        Problem::new(&rows, &edges)
+    }
+
+    /// What `scheduler` plans before anything has happened.
+    pub fn plan(&self, scheduler: &dyn TaskScheduler) -> Plan {
+        let progress = Progress::none(self.graph.len(), self.costs.devices().len());
+        scheduler.plan(&self.view(&progress))
+    }
+
+    /// What a scheduler sees.
+    pub fn view<'a>(&'a self, progress: &'a Progress) -> TaskView<'a> {
+        TaskView {
+            graph: &self.graph,
+            costs: &self.costs,
+            communication: &self.communication,
+            progress,
+            seed: Seed(1),
+        }
+    }
+}
+
+/// Figure 2 and table 1 of Topcuoglu, Hariri and Wu 2002.
+pub fn topcuoglu() -> Problem {
+    let rows = [
+        [14, 16, 9],
+        [13, 19, 18],
+        [11, 13, 19],
+        [13, 8, 17],
+        [12, 13, 10],
+        [13, 16, 9],
+        [7, 15, 11],
+        [5, 11, 14],
+        [18, 12, 20],
+        [21, 7, 16],
+    ];
+    let edges = [
+        (0, 1, 18),
+        (0, 2, 12),
+        (0, 3, 9),
+        (0, 4, 11),
+        (0, 5, 14),
+        (1, 7, 19),
+        (1, 8, 16),
+        (2, 6, 23),
+        (3, 7, 27),
+        (3, 8, 23),
+        (4, 8, 13),
+        (5, 7, 15),
+        (6, 9, 17),
+        (7, 9, 11),
+        (8, 9, 13),
+    ];
+    Problem::new(&rows.map(Vec::from), &edges)
+}
