@@ -5,9 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{IdVec, TaskId};
+use crate::ids::TaskId;
 use crate::tasks::scheduling::draft::decreasing;
-use crate::tasks::scheduling::ranks::{Rank, RankScale, upward};
+use crate::tasks::scheduling::ranks::{RankScale, upward};
 use crate::tasks::scheduling::{Draft, Fit, Plan, Slot, TaskScheduler, TaskView};
 use crate::units::SimTime;
 
@@ -25,7 +25,7 @@ impl TaskScheduler for HeftLookahead {
         let mut draft = Draft::new(*view);
         for task in decreasing(view.open(), |task| rank[task]) {
             let slots: Vec<Slot> = draft.fits(task, Fit::Insert).collect();
-            let ahead = |slot: &Slot| (last_child(&mut draft, task, *slot, &rank), slot.finish);
+            let ahead = |slot: &Slot| (last_child(&mut draft, task, *slot), slot.finish);
             let best = slots.iter().copied().min_by_key(ahead);
             draft.place(task, best.expect("some live device can do every open task"));
         }
@@ -34,7 +34,7 @@ impl TaskScheduler for HeftLookahead {
 }
 
 /// When the last child of `task` could finish if `task` were in `slot`.
-fn last_child(draft: &mut Draft, task: TaskId, slot: Slot, _rank: &IdVec<TaskId, Rank>) -> SimTime {
+fn last_child(draft: &mut Draft, task: TaskId, slot: Slot) -> SimTime {
     draft.place(task, slot);
     let children = draft.view().graph.outputs(task).map(|(_, data)| data.to);
     let finish = children.map(|child| draft.earliest_finish(child, Fit::Insert).finish).max();

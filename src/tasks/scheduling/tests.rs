@@ -3,7 +3,7 @@
 use crate::tasks::scheduling::TaskSchedulerSpec;
 use crate::tasks::scheduling::ranks::{RankScale, upward};
 use crate::tasks::scheduling::{Progress, list};
-use crate::tasks::support::{Problem, moment, topcuoglu};
+use crate::tasks::support::{Problem, arabnejad, moment, topcuoglu};
 
 fn makespan(problem: &Problem, scheduler: &str) -> f64 {
     let scheduler = TaskSchedulerSpec::from_name(scheduler).expect("a listed scheduler");
@@ -33,6 +33,14 @@ fn heft_and_cpop_schedule_the_papers_graph_as_the_paper_does() {
     assert_eq!(makespan(&topcuoglu(), "cpop"), 86.0);
     // The same section names 91 for DLS.
     assert_eq!(makespan(&topcuoglu(), "dls"), 91.0);
+}
+
+/// Figure 2 of Arabnejad and Barbosa 2014, which sets the three side by side.
+#[test]
+fn peft_lookahead_and_heft_schedule_the_graph_of_pefts_paper_as_printed() {
+    assert_eq!(makespan(&arabnejad(), "peft"), 122.0);
+    assert_eq!(makespan(&arabnejad(), "heft"), 133.0);
+    assert_eq!(makespan(&arabnejad(), "heft_lookahead"), 127.0);
 }
 
 /// Graham 1969, figures 2 to 6: nine tasks, T1 before T9 and T4 before T5 to T8.
