@@ -3,7 +3,7 @@
 //! A machine of several kinds of device has no single model that knows them all: GPUs are costed in
 //! [tiles](crate::compute::tile), devices with systolic arrays [in folds](crate::compute::systolic),
 //! processors [in cores and caches](crate::compute::cpu), and the rest by the
-//! [roofline](crate::compute::roofline).
+//! [roofline].
 
 use serde::{Deserialize, Serialize};
 

@@ -3,7 +3,7 @@
 //! A kernel that was measured takes the time that was measured; one whose every size lies between
 //! measured ones is interpolated linearly along each axis, from the corners of the box around it
 //! (multilinear interpolation). Nothing is extrapolated: a kernel with a size beyond the table, or with
-//! an unmeasured corner, is costed by the [roofline](crate::compute::roofline) and marked
+//! an unmeasured corner, is costed by the [roofline] and marked
 //! [`Limiter::Outside`], so that whoever reports can say so.
 
 use serde::{Deserialize, Serialize};

@@ -7,7 +7,7 @@
 //! taken.
 //!
 //! Attention is its two (backward: five) products with the scores kept on chip. Everything else is the
-//! vector units' and the memory's, as in the [roofline](crate::compute::roofline).
+//! vector units' and the memory's, as in the [roofline].
 
 pub mod folds;
 pub mod memory;
