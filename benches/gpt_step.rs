@@ -3,13 +3,15 @@
 //!
 //! The step is the real one: the workload is lowered to a program, the runtime times it, and the
 //! interpreter computes it. The ratio says how much everything else costs: 1.0 would be matrix products
-//! and nothing else.
+//! and nothing else. The table counts the time that the thread has its processor, so that other work on the
+//! machine disturbs it less.
 //!
 //! `cargo bench --bench gpt_step` prints a table of ratios and then what divan measures of each step.
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use cpu_time::ThreadTime;
 use divan::Bencher;
 
 use trainyard::config::{Scenario, Source, WorkloadFile, read, resolve};
@@ -26,7 +28,7 @@ use trainyard::training::lower::lower;
 const SIZES: [&str; 2] = ["4 layers of 128", "6 layers of 384"];
 
 fn main() {
-    println!("A training step of a GPT on one thread, best of several:\n");
+    println!("A training step of a GPT on one thread, processor time, best of several:\n");
     println!("{:<17}{:>10}{:>20}{:>8}{:>10}", "", "step", "matrix products", "ratio", "GFLOP/s");
     for size in SIZES {
         let mut trainer = Trainer::new(size);
@@ -103,7 +105,7 @@ impl Listener for Deaf {
 
 fn best(rounds: usize, mut work: impl FnMut()) -> Duration {
     let time = |work: &mut dyn FnMut()| {
-        let start = Instant::now();
+        let start = ThreadTime::now();
         work();
         start.elapsed()
     };

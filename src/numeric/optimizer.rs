@@ -5,6 +5,7 @@
 
 use std::f64::consts::PI;
 
+use multiversion::multiversion;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::StepIndex;
@@ -188,10 +189,7 @@ impl Optimizer for Sgd {
         self.learning_rate()
     }
     fn step(&self, now: Now, gradient: &[f32], weights: &mut [f32], _moments: &mut [Vec<f32>]) {
-        let (rate, decay) = (now.rate as f32, decay_of(now.rule, self.weight_decay));
-        for (w, g) in weights.iter_mut().zip(gradient) {
-            *w -= rate * (g + decay * *w);
-        }
+        descend(now.rate as f32, decay_of(now.rule, self.weight_decay), gradient, weights);
     }
 }
 
@@ -204,13 +202,16 @@ impl Optimizer for Momentum {
     }
     fn step(&self, now: Now, gradient: &[f32], weights: &mut [f32], moments: &mut [Vec<f32>]) {
         let [v] = moments else { panic!("momentum keeps one moment") };
-        let (rate, decay) = (now.rate as f32, decay_of(now.rule, self.weight_decay));
-        let mu = self.momentum as f32;
-        for ((w, g), v) in weights.iter_mut().zip(gradient).zip(v) {
-            let g = g + decay * *w;
-            *v = mu * *v + g;
-            *w -= rate * if self.nesterov { g + mu * *v } else { *v };
-        }
+        // The step is along·v + direct·g.
+        let (along, direct) = if self.nesterov { (self.momentum as f32, 1.0) } else { (1.0, 0.0) };
+        let by = Gather {
+            rate: now.rate as f32,
+            decay: decay_of(now.rule, self.weight_decay),
+            momentum: self.momentum as f32,
+            along,
+            direct,
+        };
+        gather_speed(by, gradient, weights, v);
     }
 }
 
@@ -254,7 +255,34 @@ struct Decays {
     of_weight: f32,
 }
 
-/// m ← β₁m + (1−β₁)g; v ← β₂v + (1−β₂)g²; w ← w − η·(m/(1−β₁ᵗ)) / (√(v/(1−β₂ᵗ)) + ε).
+/// w ← w − η·(g + λ·w)
+#[multiversion(targets = "simd")]
+fn descend(rate: f32, decay: f32, gradient: &[f32], weights: &mut [f32]) {
+    for (w, g) in weights.iter_mut().zip(gradient) {
+        *w -= rate * (g + decay * *w);
+    }
+}
+
+/// The factors of a step with momentum.
+#[derive(Debug, Clone, Copy)]
+struct Gather {
+    rate: f32,
+    decay: f32,
+    momentum: f32,
+    along: f32,
+    direct: f32,
+}
+
+/// v ← μ·v + g + λ·w; w ← w − η·(along·v + direct·(g + λ·w))
+#[multiversion(targets = "simd")]
+fn gather_speed(by: Gather, gradient: &[f32], weights: &mut [f32], v: &mut [f32]) {
+    for ((w, g), v) in weights.iter_mut().zip(gradient).zip(v) {
+        let g = g + by.decay * *w;
+        *v = by.momentum * *v + g;
+        *w -= by.rate * (by.along * *v + by.direct * g);
+    }
+}
+
 fn adam(
     now: Now,
     betas: (f64, f64),
@@ -266,23 +294,50 @@ fn adam(
 ) {
     let [m, v] = moments else { panic!("Adam keeps two moments") };
     let count = i32::try_from(now.count).expect("fewer than 2^31 steps");
-    let corrections = (1.0 - betas.0.powi(count), 1.0 - betas.1.powi(count));
-    let size = (now.rate / corrections.0) as f32;
-    let root = (1.0 / corrections.1.sqrt()) as f32;
-    let shrink = 1.0 - now.rate as f32 * decay.of_weight;
-    let (b1, b2, epsilon) = (betas.0 as f32, betas.1 as f32, epsilon as f32);
-    let state = m.iter_mut().zip(v.iter_mut());
-    for ((w, g), (m, v)) in weights.iter_mut().zip(gradient).zip(state) {
-        let g = g + decay.in_gradient * *w;
-        *m = b1 * *m + (1.0 - b1) * g;
-        *v = b2 * *v + (1.0 - b2) * g * g;
-        *w = *w * shrink - size * *m / (v.sqrt() * root + epsilon);
+    let by = Adapt {
+        decay: decay.in_gradient,
+        shrink: (1.0 - now.rate * f64::from(decay.of_weight)) as f32,
+        to_mean: (1.0 - betas.0) as f32,
+        keep_square: betas.1 as f32,
+        to_square: (1.0 - betas.1) as f32,
+        size: (now.rate / (1.0 - betas.0.powi(count))) as f32,
+        root: (1.0 / (1.0 - betas.1.powi(count)).sqrt()) as f32,
+        epsilon: epsilon as f32,
+    };
+    adapt(by, gradient, weights, m, v);
+}
+
+/// The factors of a step of Adam; the differences from one are taken in f64, as PyTorch does.
+#[derive(Debug, Clone, Copy)]
+struct Adapt {
+    decay: f32,
+    shrink: f32,
+    to_mean: f32,
+    keep_square: f32,
+    to_square: f32,
+    /// η/(1−β₁ᵗ)
+    size: f32,
+    /// 1/√(1−β₂ᵗ)
+    root: f32,
+    epsilon: f32,
+}
+
+/// m ← β₁m + (1−β₁)g; v ← β₂v + (1−β₂)g²; w ← w − η·(m/(1−β₁ᵗ)) / (√(v/(1−β₂ᵗ)) + ε).
+#[multiversion(targets = "simd")]
+fn adapt(by: Adapt, gradient: &[f32], weights: &mut [f32], m: &mut [f32], v: &mut [f32]) {
+    for ((w, g), (m, v)) in weights.iter_mut().zip(gradient).zip(m.iter_mut().zip(v)) {
+        let g = g + by.decay * *w;
+        *m += by.to_mean * (g - *m);
+        *v = by.keep_square * *v + by.to_square * g * g;
+        *w = *w * by.shrink - by.size * *m / (v.sqrt() * by.root + by.epsilon);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use crate::numeric::support::draw;
 
     /// η = 1, warm-up 4, 12 steps: 1/4, 2/4, 3/4, 1, then 1 at step 4 and half way down at step 8.
     #[test]
@@ -316,6 +371,75 @@ mod tests {
                 rule.step(now, &[1.0], &mut weights, &mut moments);
             }
             assert!((weights[0] - after).abs() < 1e-6, "{weights:?}");
+        }
+    }
+
+    fn now(count: u32, rule: OptimizerRule) -> Now {
+        Now { count, rate: 0.1, rule }
+    }
+
+    /// What a step does to a weight depends on that weight alone: in pieces as whole, bit for bit.
+    #[test]
+    fn every_optimiser_may_work_in_pieces() {
+        const LEN: usize = 45;
+        for name in OptimizerSpec::NAMES {
+            let optimizer = OptimizerSpec::from_name(name).unwrap();
+            let start: Vec<f32> = draw("weights", LEN);
+            let gradient: Vec<f32> = draw("gradient", LEN);
+            let run = |cuts: &[usize]| {
+                let mut weights = start.clone();
+                for piece in cuts.windows(2).map(|pair| pair[0]..pair[1]) {
+                    let mut moments = vec![vec![0.0; piece.len()]; optimizer.moments()];
+                    for count in 1..4 {
+                        let now = now(count, OptimizerRule::Decayed);
+                        optimizer.step(
+                            now,
+                            &gradient[piece.clone()],
+                            &mut weights[piece.clone()],
+                            &mut moments,
+                        );
+                    }
+                }
+                weights
+            };
+            assert_eq!(run(&[0, LEN]), run(&[0, 7, 27, LEN]), "{name}");
+            assert_ne!(run(&[0, LEN]), start, "{name} moved nothing");
+        }
+    }
+
+    /// L = w²/2, whose gradient is w. With a constant rate η Adam ends by wandering within about η.
+    #[test]
+    fn every_optimiser_comes_down_a_parabola() {
+        for name in OptimizerSpec::NAMES {
+            let optimizer = OptimizerSpec::from_name(name).unwrap();
+            let (mut weights, mut moments) = (vec![1.0], vec![vec![0.0]; optimizer.moments()]);
+            for count in 1..=300 {
+                let gradient = weights.clone();
+                optimizer.step(now(count, OptimizerRule::Plain), &gradient, &mut weights, &mut moments);
+            }
+            assert!(weights[0].abs() < 0.11, "{name} ends at {}", weights[0]);
+        }
+    }
+
+    /// From w = 1 with g = 2, λ = 0.5, η = 0.1: SGD's step is 0.1·(2 + 0.5); momentum's first is the same;
+    /// Adam's has length η whatever the gradient; AdamW's too, after shrinking w by 1 − 0.05.
+    #[test]
+    fn decay_joins_the_gradient_or_shrinks_the_weight() {
+        let step = |optimizer: &dyn Optimizer, rule| {
+            let (mut weights, mut moments) = (vec![1.0], vec![vec![0.0]; optimizer.moments()]);
+            optimizer.step(now(1, rule), &[2.0], &mut weights, &mut moments);
+            weights[0]
+        };
+        let weight_decay = 0.5;
+        let cases: [(&dyn Optimizer, f32, f32); 4] = [
+            (&Sgd { weight_decay, ..Sgd::default() }, 0.75, 0.8),
+            (&Momentum { weight_decay, ..Momentum::default() }, 0.75, 0.8),
+            (&Adam { weight_decay, ..Adam::default() }, 0.9, 0.9),
+            (&AdamW { weight_decay, ..AdamW::default() }, 0.85, 0.9),
+        ];
+        for (optimizer, decayed, plain) in cases {
+            assert!((step(optimizer, OptimizerRule::Decayed) - decayed).abs() < 1e-6);
+            assert!((step(optimizer, OptimizerRule::Plain) - plain).abs() < 1e-6);
         }
     }
 }
