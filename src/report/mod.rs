@@ -1,10 +1,11 @@
 //! What a reader gets to see: reports, and how they are drawn and written.
 //!
 //! Each trade has a folder of its own that turns its outcome into a summary, tables and figures; how
-//! pages, traces and files are made is common to all.
+//! pictures, pages, traces and files are made is common to all.
 
 pub mod comparison;
-mod figure;
+mod escape;
+pub mod figure;
 pub mod html;
 pub mod machine;
 pub mod perfetto;

@@ -129,8 +129,8 @@ fn only_the_door_and_the_writer_touch_files() {
     let mut broken = Vec::new();
     for (path, room, text) in rooms() {
         let writer = room == "report" && path.ends_with("writer.rs");
-        // Tests at the end of a file may read what they check.
-        let code = text.split("#[cfg(test)]").next().unwrap();
+        // Tests, at the end of a file or in one of their own, may touch what they check.
+        let code = if path.ends_with("tests.rs") { "" } else { text.split("#[cfg(test)]").next().unwrap() };
         let touches = code_lines(code).any(|line| line.contains("std::fs") || line.contains("File::"));
         if touches && !writer && room != "config" && room != "cli" {
             broken.push(path.display().to_string());

@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::metrics::{Breakdown, Part};
+use crate::metrics::Breakdown;
+use crate::report::figure::Svg;
 use crate::report::html::{Block, Section, page};
 use crate::report::training::TrainingSummary;
 use crate::report::writer::Artefact;
@@ -114,10 +115,10 @@ pub fn artefacts(name: &str, runs: &[Compared]) -> Vec<Artefact> {
     let mut sections =
         vec![Section { title: "Side by side".into(), blocks: vec![Block::Preformatted(table(runs))] }];
     let mut files = Vec::new();
-    let mut add = |file: &str, title: &str, caption: &str, svg: Option<String>| {
+    let mut add = |file: &str, title: &str, caption: &str, svg: Option<Svg>| {
         let Some(svg) = svg else { return };
-        files.push(Artefact::text(format!("{file}.svg"), svg.clone()));
-        let blocks = vec![Block::Figure { caption: caption.into(), svg }];
+        files.push(Artefact::text(format!("{file}.svg"), svg.as_str()));
+        let blocks = vec![Block::Figure { caption: caption.into(), svg: svg.to_string() }];
         sections.push(Section { title: title.into(), blocks });
     };
     let bars: Vec<(&str, &Breakdown)> = names
@@ -146,10 +147,4 @@ pub fn artefacts(name: &str, runs: &[Compared]) -> Vec<Artefact> {
     files.push(Artefact::text("summary.json", json + "\n"));
     files.push(Artefact::text("report.html", page(&format!("trainyard: {name}, compared"), &sections)));
     files
-}
-
-/// Parts that any of the runs spent time on.
-fn parts(bars: &[(&str, &Breakdown)]) -> Vec<Part> {
-    let spent = |part: &Part| bars.iter().any(|(_, breakdown)| breakdown.mean_seconds(*part) > 0.0);
-    Part::ALL.into_iter().filter(spent).collect()
 }

@@ -16,7 +16,7 @@ pub fn artefacts(topology: &Topology) -> Vec<Artefact> {
     if topology.graph().node_count() > MOST_VERTICES {
         return Vec::new();
     }
-    vec![Artefact::text(format!("{}.svg", topology.name()), figures::drawing(topology))]
+    vec![Artefact::text(format!("{}.svg", topology.name()), figures::drawing(topology).as_str())]
 }
 
 /// What a topology comes to, as aligned text.

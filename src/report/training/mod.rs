@@ -7,10 +7,12 @@ mod table;
 pub use summary::{BytesMoved, TrainingSummary};
 pub use table::{describe, table};
 
-use crate::metrics::TrainingRecord;
+use crate::metrics::{Breakdown, Part, TrainingRecord};
+use crate::report::figure::{Hue, Svg};
 use crate::report::html::{Block, Section, page};
 use crate::report::perfetto;
 use crate::report::writer::Artefact;
+use crate::trace::Activity;
 use crate::training::TrainingPlan;
 
 /// Every file of the report: page, figures, summary and trace.
@@ -29,8 +31,9 @@ pub fn artefacts(
     if let Some(step) = &record.shown {
         files.push(Artefact::text("trace.json", perfetto::trace(step, &plan.topology)));
     }
-    files
-        .extend(figures.into_iter().map(|figure| Artefact::text(format!("{}.svg", figure.name), figure.svg)));
+    files.extend(
+        figures.into_iter().map(|figure| Artefact::text(format!("{}.svg", figure.name), figure.svg.as_str())),
+    );
     files
 }
 
@@ -39,12 +42,12 @@ struct Figure {
     name: &'static str,
     title: &'static str,
     caption: String,
-    svg: String,
+    svg: Svg,
 }
 
 fn drawn(plan: &TrainingPlan, record: &TrainingRecord) -> Vec<Figure> {
     let mut all = Vec::new();
-    let mut add = |name, title, caption: String, svg: Option<String>| {
+    let mut add = |name, title, caption: String, svg: Option<Svg>| {
         all.extend(svg.map(|svg| Figure { name, title, caption, svg }));
     };
     add(
@@ -79,7 +82,7 @@ fn drawn(plan: &TrainingPlan, record: &TrainingRecord) -> Vec<Figure> {
             "memory",
             "Memory",
             "Memory of the fullest rank over the step, by use.".into(),
-            figures::memory(record, step),
+            figures::memory(record, step, plan),
         );
     }
     all
@@ -90,11 +93,33 @@ fn html(summary: &TrainingSummary, scenario: &str, figures: &[Figure]) -> String
         vec![Section { title: "Summary".into(), blocks: vec![Block::Preformatted(table(summary))] }];
     sections.extend(figures.iter().map(|figure| Section {
         title: figure.title.into(),
-        blocks: vec![Block::Figure { caption: figure.caption.clone(), svg: figure.svg.clone() }],
+        blocks: vec![Block::Figure { caption: figure.caption.clone(), svg: figure.svg.to_string() }],
     }));
     sections.push(Section {
         title: "The scenario, defaults filled in".into(),
         blocks: vec![Block::Preformatted(scenario.to_owned())],
     });
     page(&format!("trainyard: {}", summary.name), &sections)
+}
+
+/// Parts that any of these steps spent time on.
+pub(super) fn parts_of(breakdowns: &[&Breakdown]) -> Vec<Part> {
+    let spent = |part: &Part| breakdowns.iter().any(|breakdown| breakdown.mean_seconds(*part) > 0.0);
+    Part::ALL.into_iter().filter(spent).collect()
+}
+
+/// The colour of a part: that of the activity which takes the time.
+pub(super) fn hue_of(part: Part) -> Hue {
+    match part {
+        Part::Compute => Hue::Compute,
+        Part::Optimizer => Hue::Activity(Activity::Optimizer),
+        Part::Input => Hue::Activity(Activity::Input),
+        Part::ExposedTensor => Hue::Activity(Activity::TensorComm),
+        Part::ExposedExpert => Hue::Activity(Activity::ExpertComm),
+        Part::ExposedContext => Hue::Activity(Activity::ContextComm),
+        Part::ExposedData => Hue::Activity(Activity::DataComm),
+        Part::ExposedPipeline => Hue::Activity(Activity::PipelineComm),
+        Part::Other => Hue::Activity(Activity::Other),
+        Part::Bubble => Hue::Idle,
+    }
 }
