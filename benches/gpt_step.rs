@@ -14,7 +14,7 @@ use std::time::Duration;
 use cpu_time::ThreadTime;
 use divan::Bencher;
 
-use trainyard::config::{Scenario, Source, WorkloadFile, read, resolve};
+use trainyard::config::{self, Source, TrainingScenario};
 use trainyard::ids::StepIndex;
 use trainyard::model::{Gpt, Model};
 use trainyard::network::links_of;
@@ -58,7 +58,7 @@ fn step(bencher: Bencher<'_, '_>, size: &str) {
 
 /// A run that is in the middle of its steps.
 struct Trainer {
-    scenario: Scenario,
+    scenario: TrainingScenario,
     program: Program,
     values: Values,
     step: StepIndex,
@@ -76,9 +76,7 @@ impl Trainer {
              {batch}, micro_batch: {batch}, steps: 1000000, optimizer: adamw, precision: f32}}\nnumeric: true\n"
         );
         let source = Source { name: "the benchmark".to_owned(), text };
-        let (file, locations) =
-            read::read::<WorkloadFile>(source, &[]).unwrap_or_else(|wrong| panic!("{wrong:?}"));
-        let scenario = resolve::resolve(file, &locations).unwrap_or_else(|wrong| panic!("{wrong:?}"));
+        let scenario = config::resolve(source, &[]).unwrap_or_else(|wrong| panic!("{wrong:?}")).training();
         let state = scenario.state();
         let program = lower(&scenario.plan, &state, StepIndex(0)).expect("one stage never waits for another");
         let values = scenario.values(&state).expect("numbers are computed");
@@ -114,7 +112,7 @@ fn best(rounds: usize, mut work: impl FnMut()) -> Duration {
 
 /// The step's matrix products alone, each on operands of its own shape that lie in one piece; those of
 /// attention up to the diagonal, one sequence and head after the other.
-fn matrix_products(scenario: &Scenario) -> Duration {
+fn matrix_products(scenario: &TrainingScenario) -> Duration {
     let Model::Gpt(gpt) = &scenario.plan.model else { panic!("the benchmark trains a GPT") };
     let Gpt { layers, hidden, heads, sequence, vocabulary, .. } = *gpt;
     let batch = scenario.plan.global_batch();

@@ -1,11 +1,11 @@
 //! `compare`: one workload under every combination of some settings.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
-use crate::cli::run::{Workload, json, train};
+use crate::cli::run::training::train;
+use crate::cli::run::{Workload, json};
 use crate::cli::{Common, Failure, Format};
+use crate::config::Scenario;
 use crate::planning::{Variation, combinations};
 use crate::report::comparison::{Compared, artefacts, table};
 use crate::report::training::TrainingSummary;
@@ -30,8 +30,12 @@ impl Compare {
     pub(crate) fn execute(self) -> Result<(), Failure> {
         let all = combinations(&self.vary);
         // Every combination is checked before the first is run, so that a slip costs no time.
-        let scenarios =
-            all.iter().map(|settings| self.workload.scenario(settings)).collect::<Result<Vec<_>, _>>()?;
+        let mut scenarios = Vec::new();
+        for settings in &all {
+            match self.workload.scenario(settings)? {
+                Scenario::Training(scenario) => scenarios.push(scenario),
+            }
+        }
         let name = format!("{}_compared", scenarios[0].file.name);
         let mut runs = Vec::new();
         for (scenario, settings) in scenarios.iter().zip(all) {
@@ -43,7 +47,7 @@ impl Compare {
             runs.push(Compared { settings, summary, failure, breakdown });
         }
         if !self.no_report {
-            let folder = self.common.out.clone().unwrap_or_else(|| PathBuf::from("reports").join(&name));
+            let folder = self.common.folder(&name);
             writer::write(&folder, &artefacts(&name, &runs))
                 .map_err(|why| Failure::Files(why.to_string()))?;
             eprintln!("report: {}", folder.join("report.html").display());

@@ -75,6 +75,13 @@ pub(crate) struct Common {
     pub out: Option<PathBuf>,
 }
 
+impl Common {
+    /// Where the report of something of this name goes.
+    pub(crate) fn folder(&self, name: &str) -> PathBuf {
+        self.out.clone().unwrap_or_else(|| PathBuf::from("reports").join(name))
+    }
+}
+
 /// How the result is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {

@@ -1,39 +1,74 @@
 //! Text in, scenario out: how YAML becomes a [`Scenario`], and what is said when it does not.
 //!
-//! [`file`] mirrors what may be written; [`mod@read`] reads it with every mistake at once, each shown in
-//! place ([`diagnostic`], [`marked`]); [`locate`] finds what is named; [`resolve`] checks what needs
-//! two facts. After it nothing returns a configuration error.
+//! Each trade has a room of its own ([`training`], …) with a mirror of what may be written and a
+//! `resolve` that checks what needs two facts; [`file`](mod@file) holds the keys that they share.
+//! [`mod@read`] reads a mirror with every mistake at once, each shown in place ([`diagnostic`],
+//! [`marked`]); [`locate`] finds what is named. After it nothing returns a configuration error.
+//!
+//! To add a trade: its room, a variant of [`Scenario`], and a line each in [`resolve`].
 //!
 //! Only this room names the YAML crates.
 
+mod check;
 pub mod diagnostic;
 pub mod file;
 mod key_path;
 pub mod locate;
 pub mod marked;
 pub mod read;
-pub mod resolve;
+pub mod training;
 
 pub use diagnostic::{Diagnostics, Source};
-pub use file::WorkloadFile;
 pub use key_path::KeyPath;
 pub use marked::Locations;
 pub use read::Override;
-pub use resolve::Scenario;
+pub use training::{TrainingFile, TrainingScenario};
 
 use std::path::Path;
+
+use serde::Serialize;
+
+use crate::config::read::Tree;
+
+/// A workload with every question answered, of whichever trade.
+#[derive(Debug, Clone)]
+pub enum Scenario {
+    /// `training:`
+    Training(Box<TrainingScenario>),
+}
 
 /// The scenario that a workload file describes, with changes.
 ///
 /// # Errors
 /// Every mistake of the file, each where it stands.
 pub fn load(path: &Path, changes: &[Override]) -> Result<Scenario, Diagnostics> {
-    let source = locate::workload(path)?;
-    let (file, locations) = read::read::<WorkloadFile>(source, changes)?;
-    resolve::resolve(file, &locations)
+    resolve(locate::workload(path)?, changes)
 }
 
-/// A workload as YAML, defaults written out.
-pub fn write(file: &WorkloadFile) -> String {
+/// The scenario that a workload's text describes, with changes. The trade is the one whose top-level
+/// key the text has; without any, training is what is missing.
+///
+/// # Errors
+/// Every mistake of the text, each where it stands.
+pub fn resolve(source: Source, changes: &[Override]) -> Result<Scenario, Diagnostics> {
+    let (tree, locations) = Tree::parse(source, changes)?;
+    let file = tree.into_typed(&locations)?;
+    training::resolve::resolve(file, &locations).map(|scenario| Scenario::Training(Box::new(scenario)))
+}
+
+impl Scenario {
+    /// The training scenario, for those who know that it is one.
+    ///
+    /// # Panics
+    /// When it is of another trade.
+    pub fn training(self) -> TrainingScenario {
+        match self {
+            Scenario::Training(scenario) => *scenario,
+        }
+    }
+}
+
+/// A workload file as YAML, defaults written out.
+pub fn write(file: &impl Serialize) -> String {
     serde_yaml::to_string(file).expect("a workload is plain data")
 }

@@ -59,38 +59,68 @@ pub fn read<T: DeserializeOwned>(
     source: Source,
     changes: &[Override],
 ) -> Result<(T, Locations), Diagnostics> {
-    let source = Arc::new(source);
-    let mut locations = Locations::of_text(source.clone())?;
-    let yaml = serde_yaml::from_str(&source.text).map_err(|error| located(&source, &error))?;
-    let mut tree = plain(yaml);
-    let mut mistakes = Diagnostics::new();
-    if !tree.is_object() {
-        let what = if tree.is_null() { "nothing" } else { "a list or a single value" };
-        let message = format!("expected keys and values, as in `name: my_run`; the file holds {what}");
-        mistakes.at(&locations, &KeyPath::top(), message, "");
-        return Err(mistakes);
-    }
-    for change in changes {
-        if let Err(why) = set(&mut tree, change.path.segments(), change.value.clone()) {
-            return Err(Diagnostics::single(format!("--set {change}: {why}"), ""));
-        }
-        locations.overridden(change);
-    }
-    let mut removed = BTreeSet::new();
-    loop {
-        let error = match serde_path_to_error::deserialize::<_, T>(tree.clone()) {
-            Ok(value) if mistakes.is_empty() => return Ok((value, locations)),
-            Ok(_) => return Err(mistakes),
-            Err(error) => error,
-        };
-        let at = path_of(error.path());
-        let mistake = Mistake::of(&error.inner().to_string(), at);
-        mistake.tell(&locations, &removed, &mut mistakes);
-        let path = mistake.remove_at();
-        if path.segments().is_empty() || !remove(&mut tree, path.segments()) {
+    let (tree, locations) = Tree::parse(source, changes)?;
+    Ok((tree.into_typed(&locations)?, locations))
+}
+
+/// A text that is keys and values, changes made, not yet held against any type.
+#[derive(Debug, Clone)]
+pub struct Tree(Value);
+
+impl Tree {
+    /// Parses a text and changes it.
+    ///
+    /// # Errors
+    /// When it is not YAML, holds no keys, or cannot be changed so.
+    pub fn parse(source: Source, changes: &[Override]) -> Result<(Tree, Locations), Diagnostics> {
+        let source = Arc::new(source);
+        let mut locations = Locations::of_text(source.clone())?;
+        let yaml = serde_yaml::from_str(&source.text).map_err(|error| located(&source, &error))?;
+        let mut tree = plain(yaml);
+        if !tree.is_object() {
+            let what = if tree.is_null() { "nothing" } else { "a list or a single value" };
+            let message = format!("expected keys and values, as in `name: my_run`; the file holds {what}");
+            let mut mistakes = Diagnostics::new();
+            mistakes.at(&locations, &KeyPath::top(), message, "");
             return Err(mistakes);
         }
-        removed.insert(path);
+        for change in changes {
+            if let Err(why) = set(&mut tree, change.path.segments(), change.value.clone()) {
+                return Err(Diagnostics::single(format!("--set {change}: {why}"), ""));
+            }
+            locations.overridden(change);
+        }
+        Ok((Tree(tree), locations))
+    }
+
+    /// Whether it has this key at the top.
+    pub fn has(&self, key: &str) -> bool {
+        self.0.get(key).is_some()
+    }
+
+    /// Reads it as a `T`.
+    ///
+    /// # Errors
+    /// Every mistake, each where it stands.
+    pub fn into_typed<T: DeserializeOwned>(self, locations: &Locations) -> Result<T, Diagnostics> {
+        let mut tree = self.0;
+        let mut mistakes = Diagnostics::new();
+        let mut removed = BTreeSet::new();
+        loop {
+            let error = match serde_path_to_error::deserialize::<_, T>(tree.clone()) {
+                Ok(value) if mistakes.is_empty() => return Ok(value),
+                Ok(_) => return Err(mistakes),
+                Err(error) => error,
+            };
+            let at = path_of(error.path());
+            let mistake = Mistake::of(&error.inner().to_string(), at);
+            mistake.tell(locations, &removed, &mut mistakes);
+            let path = mistake.remove_at();
+            if path.segments().is_empty() || !remove(&mut tree, path.segments()) {
+                return Err(mistakes);
+            }
+            removed.insert(path);
+        }
     }
 }
 

@@ -109,7 +109,7 @@ proptest::proptest! {
     fn any_text_is_read_or_refused(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let source = config::Source { name: "any".into(), text };
-        let _ = config::read::read::<config::WorkloadFile>(source, &[]).map_err(|m| m.render());
+        let _ = config::resolve(source, &[]).map_err(|m| m.render());
     }
 
     /// A workload with some characters exchanged too.
@@ -125,8 +125,6 @@ proptest::proptest! {
             characters[at % length] = character;
         }
         let source = config::Source { name: "any".into(), text: characters.into_iter().collect() };
-        if let Ok((file, locations)) = config::read::read::<config::WorkloadFile>(source, &[]) {
-            let _ = config::resolve::resolve(file, &locations).map_err(|m| m.render());
-        }
+        let _ = config::resolve(source, &[]).map_err(|m| m.render());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use trainyard::config::{self, Override, Scenario};
+use trainyard::config::{self, Override, TrainingScenario as Scenario};
 use trainyard::ids::StepIndex;
 use trainyard::trace::{Deaf, Listener};
 use trainyard::training::{self, Observer, StepReport};
@@ -32,7 +32,7 @@ impl Observer for Losses {
 fn scenario(name: &str, changes: &[&str]) -> Scenario {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("workloads").join(format!("{name}.yaml"));
     let changes: Vec<Override> = changes.iter().map(|change| change.parse().unwrap()).collect();
-    config::load(&path, &changes).unwrap_or_else(|mistakes| panic!("{}", mistakes.render()))
+    config::load(&path, &changes).unwrap_or_else(|mistakes| panic!("{}", mistakes.render())).training()
 }
 
 fn run(name: &str, changes: &[&str]) -> Losses {

@@ -1,11 +1,10 @@
-//! From a file to a scenario: everything that needs two facts is checked here, once, and all
+//! From a training file to a scenario: everything that needs two facts is checked here, once, and all
 //! mistakes are gathered. After it nothing returns a configuration error.
 
-use std::sync::Arc;
-
 use crate::compute::ComputeSpec;
-use crate::config::file::{Data, TopologyChoice, WorkloadFile};
-use crate::config::{Diagnostics, KeyPath, Locations, locate};
+use crate::config::check::{Check, divisors};
+use crate::config::training::file::{Data, TrainingFile};
+use crate::config::{Diagnostics, Locations, locate};
 use crate::hardware::Topology;
 use crate::ids::{DeviceId, Id, IdVec, Rank};
 use crate::model::Model;
@@ -17,11 +16,11 @@ use crate::rng::Seed;
 use crate::training::state::State;
 use crate::training::{TrainingPlan, even_stages};
 
-/// A workload with every question answered.
+/// A training workload with every question answered.
 #[derive(Debug, Clone)]
-pub struct Scenario {
+pub struct TrainingScenario {
     /// The file it came from, defaults filled in: what the report shows first.
-    pub file: WorkloadFile,
+    pub file: TrainingFile,
     /// What decides.
     pub plan: TrainingPlan,
     /// How kernels are costed.
@@ -51,8 +50,8 @@ pub enum LoadedData {
 ///
 /// # Errors
 /// Every mistake, each where it stands.
-pub fn resolve(file: WorkloadFile, locations: &Locations) -> Result<Scenario, Diagnostics> {
-    let mut check = Check { locations, mistakes: Diagnostics::new(), notes: Vec::new() };
+pub fn resolve(file: TrainingFile, locations: &Locations) -> Result<TrainingScenario, Diagnostics> {
+    let mut check = Check::new(locations);
     let topology = check.topology(&file.topology);
     check.model(&file.model);
     let (micro_batch, micro_batches) = check.batch(&file);
@@ -104,7 +103,7 @@ pub fn resolve(file: WorkloadFile, locations: &Locations) -> Result<Scenario, Di
     if !check.mistakes.is_empty() {
         return Err(check.mistakes);
     }
-    Ok(Scenario {
+    Ok(TrainingScenario {
         compute: file.fidelity.compute.clone(),
         network: file.fidelity.network.clone(),
         seed: file.seed,
@@ -115,7 +114,7 @@ pub fn resolve(file: WorkloadFile, locations: &Locations) -> Result<Scenario, Di
     })
 }
 
-impl Scenario {
+impl TrainingScenario {
     /// The slots of the run.
     pub fn state(&self) -> State {
         let plan = &self.plan;
@@ -144,38 +143,7 @@ impl Scenario {
     }
 }
 
-struct Check<'a> {
-    locations: &'a Locations,
-    mistakes: Diagnostics,
-    notes: Vec<String>,
-}
-
 impl Check<'_> {
-    fn wrong(&mut self, path: &str, message: impl Into<String>, help: &str) {
-        let path: KeyPath = path.parse().expect("a key path written in this file");
-        self.mistakes.at(self.locations, &path, message, help);
-    }
-
-    fn topology(&mut self, choice: &TopologyChoice) -> Option<Arc<Topology>> {
-        let path = KeyPath::top().key("topology");
-        let found = match choice {
-            TopologyChoice::Named(name) => locate::topology(name, self.locations.source()),
-            TopologyChoice::Inline(spec) => locate::build_topology(spec, self.locations, &path),
-        };
-        match found {
-            Ok(topology) => Some(Arc::new(topology)),
-            Err(mistakes) => {
-                for mistake in mistakes.iter() {
-                    match mistake.place {
-                        Some(_) => self.mistakes.push(mistake.clone()),
-                        None => self.mistakes.at(self.locations, &path, &mistake.message, &mistake.help),
-                    }
-                }
-                None
-            }
-        }
-    }
-
     fn model(&mut self, model: &Model) {
         match model {
             Model::Gpt(gpt) => {
@@ -219,7 +187,7 @@ impl Check<'_> {
     }
 
     /// Samples of a micro-batch, and micro-batches of a replica.
-    fn batch(&mut self, file: &WorkloadFile) -> (u64, u32) {
+    fn batch(&mut self, file: &TrainingFile) -> (u64, u32) {
         let training = &file.training;
         let replicas = u64::from(file.parallel.data.max(1));
         if training.steps == 0 {
@@ -250,7 +218,7 @@ impl Check<'_> {
         (micro_batch, u32::try_from(share / micro_batch).unwrap_or(u32::MAX))
     }
 
-    fn mesh(&mut self, file: &WorkloadFile, mesh: Mesh, topology: Option<&Topology>) {
+    fn mesh(&mut self, file: &TrainingFile, mesh: Mesh, topology: Option<&Topology>) {
         for (name, size) in [("data", mesh.data), ("pipeline", mesh.pipeline), ("tensor", mesh.tensor)] {
             if size == 0 {
                 self.wrong(&format!("parallel.{name}"), format!("`{name}` is at least 1"), "");
@@ -296,7 +264,7 @@ impl Check<'_> {
         }
     }
 
-    fn data(&mut self, file: &WorkloadFile) -> Option<LoadedData> {
+    fn data(&mut self, file: &TrainingFile) -> Option<LoadedData> {
         match (&file.model, &file.data) {
             (Model::Gpt(gpt), Data::Cicero | Data::Text(_) | Data::Path(_)) => {
                 if gpt.vocabulary != 256 {
@@ -365,7 +333,7 @@ impl Check<'_> {
         }
     }
 
-    fn text(&mut self, file: &WorkloadFile) -> Option<Vec<u8>> {
+    fn text(&mut self, file: &TrainingFile) -> Option<Vec<u8>> {
         let Some(path) = file.data.text_file() else {
             return Some(lipsum::LIBER_PRIMUS.as_bytes().to_vec());
         };
@@ -379,7 +347,7 @@ impl Check<'_> {
     }
 
     /// What members of registries ask of the rest.
-    fn policies(&mut self, plan: &TrainingPlan, file: &WorkloadFile) {
+    fn policies(&mut self, plan: &TrainingPlan, file: &TrainingFile) {
         if let Err(why) = plan.schedule.admits(plan.shape()) {
             self.wrong("parallel.schedule", why, "");
         }
@@ -391,11 +359,4 @@ impl Check<'_> {
             }
         }
     }
-}
-
-/// The divisors of a number, as a list for a reader.
-fn divisors(number: u64) -> String {
-    let all: Vec<String> =
-        (1..=number.min(1 << 20)).filter(|d| number.is_multiple_of(*d)).map(|d| d.to_string()).collect();
-    all.join(", ")
 }

@@ -1,0 +1,128 @@
+//! `run` and `check`: one workload, of whichever trade.
+//!
+//! Each trade has a file here that runs its scenario and says what came of it as an [`Outcome`].
+
+pub(super) mod training;
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::cli::{Common, Failure, Format};
+use crate::config::{self, Override, Scenario};
+use crate::report::training::describe;
+use crate::report::writer::{self, Artefact};
+
+/// Which workload, with which changes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Workload {
+    /// Workload file, or the name of one that comes with trainyard
+    #[arg(value_name = "WORKLOAD.yaml")]
+    pub workload: PathBuf,
+    /// Topology to use instead of the workload's
+    #[arg(long, value_name = "T.yaml")]
+    pub topology: Option<String>,
+    /// Change a key, as in `--set training.steps=20`; may be given several times
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Seed of every random stream
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+}
+
+impl Workload {
+    /// Reads and checks the workload with its changes and `more` besides.
+    pub(crate) fn scenario(&self, more: &[String]) -> Result<Scenario, Failure> {
+        let mut changes: Vec<String> = self.set.iter().chain(more).cloned().collect();
+        changes.extend(self.topology.iter().map(|name| format!("topology={name}")));
+        changes.extend(self.seed.map(|seed| format!("seed={seed}")));
+        let changes: Result<Vec<Override>, _> = changes.iter().map(|text| text.parse()).collect();
+        let changes = changes.map_err(Failure::Argument)?;
+        Ok(config::load(&self.workload, &changes)?)
+    }
+}
+
+/// `trainyard run`.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    workload: Workload,
+    #[command(flatten)]
+    common: Common,
+    /// Print the result without writing a report
+    #[arg(long)]
+    no_report: bool,
+}
+
+/// What a run of any trade leaves behind.
+pub(crate) struct Outcome {
+    /// The workload's name.
+    pub name: String,
+    /// The result for machines.
+    pub json: String,
+    /// The result for people.
+    pub table: String,
+    /// The report's files; none when no report is wanted.
+    pub artefacts: Vec<Artefact>,
+}
+
+impl Run {
+    pub(crate) fn execute(self) -> Result<(), Failure> {
+        let report = !self.no_report;
+        let outcome = match self.workload.scenario(&[])? {
+            Scenario::Training(scenario) => training::run(&scenario, report)?,
+        };
+        if report {
+            let folder = self.common.folder(&outcome.name);
+            writer::write(&folder, &outcome.artefacts).map_err(|why| Failure::Files(why.to_string()))?;
+            eprintln!("report: {}", folder.join("report.html").display());
+        }
+        match self.common.format {
+            Format::Json => println!("{}", outcome.json),
+            Format::Table => print!("{}", outcome.table),
+        }
+        Ok(())
+    }
+}
+
+/// A value as JSON for people and machines.
+pub(crate) fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string_pretty(value).expect("a summary is plain data")
+}
+
+/// `trainyard check`.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    workload: Workload,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Check {
+    pub(crate) fn execute(self) -> Result<(), Failure> {
+        let (file, description) = match self.workload.scenario(&[])? {
+            Scenario::Training(scenario) => {
+                let description = describe(&scenario.plan, &scenario.notes);
+                (Resolved::of(&scenario.file), description)
+            }
+        };
+        match self.common.format {
+            Format::Json => println!("{}", file.json),
+            Format::Table => print!("{description}\n{}", file.yaml),
+        }
+        Ok(())
+    }
+}
+
+/// A resolved file, defaults written out.
+struct Resolved {
+    json: String,
+    yaml: String,
+}
+
+impl Resolved {
+    fn of(file: &impl serde::Serialize) -> Self {
+        Resolved { json: json(file), yaml: config::write(file) }
+    }
+}

@@ -1,0 +1,57 @@
+//! Runs a training scenario.
+
+use crate::cli::Failure;
+use crate::cli::progress::Progress;
+use crate::cli::run::{Outcome, json};
+use crate::config::{self, TrainingScenario};
+use crate::metrics::{TrainingRecord, TrainingRecorder};
+use crate::numeric::values::Values;
+use crate::report::training::{TrainingSummary, artefacts, table};
+use crate::training::{self, StepReport};
+
+/// Trains, and tells what came of it.
+pub(crate) fn run(scenario: &TrainingScenario, report: bool) -> Result<Outcome, Failure> {
+    let name = &scenario.file.name;
+    let (record, failure) = train(scenario, name);
+    if let Some(why) = failure {
+        return Err(Failure::Run(why));
+    }
+    let summary = TrainingSummary::new(name, &scenario.plan, &record, &scenario.notes);
+    let files = || artefacts(&scenario.plan, &record, &summary, &config::write(&scenario.file));
+    Ok(Outcome {
+        name: name.clone(),
+        json: json(&summary),
+        table: table(&summary),
+        artefacts: if report { files() } else { Vec::new() },
+    })
+}
+
+/// Trains a scenario under a progress line; what had been recorded stands if it fails.
+pub(crate) fn train(scenario: &TrainingScenario, name: &str) -> (TrainingRecord, Option<String>) {
+    let plan = &scenario.plan;
+    let state = scenario.state();
+    let mut values: Option<Values> = scenario.values(&state);
+    let mut progress = Progress::new(u64::from(plan.steps));
+    let mut recorder = TrainingRecorder::new(
+        plan.mesh.ranks() as usize,
+        plan.steps,
+        scenario.file.training.evaluate_every,
+        |step: &StepReport| progress.tell(u64::from(step.step.0) + 1, || step_line(name, plan.steps, step)),
+    );
+    let ran = training::run(
+        plan,
+        &state,
+        &*scenario.compute,
+        scenario.network_model(),
+        values.as_mut(),
+        &mut recorder,
+    );
+    let record = recorder.finish();
+    progress.end(&format!("{name}: {} steps", record.steps.len()));
+    (record, ran.err().map(|failure| failure.to_string()))
+}
+
+fn step_line(name: &str, steps: u32, step: &StepReport) -> String {
+    let loss = step.loss.map_or(String::new(), |loss| format!(" | loss {loss:.4}"));
+    format!("{name}: step {}/{steps}{loss} | simulated {}", step.step.0 + 1, step.end)
+}

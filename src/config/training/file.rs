@@ -1,0 +1,169 @@
+//! The mirror of a training workload's YAML: what may be written, and what it is when it is not.
+//!
+//! Whatever needs two facts to be checked is checked in [`resolve`](super::resolve).
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::collective::AlgorithmSpec;
+use crate::config::file::{Fidelity, TopologyChoice, first_seed};
+use crate::hardware::Precision;
+use crate::model::Model;
+use crate::numeric::optimizer::OptimizerSpec;
+use crate::rng::Seed;
+use crate::training::schedule::ScheduleSpec;
+use crate::training::sync::SyncSpec;
+use crate::units::Bytes;
+
+/// A file that says how a network is trained.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingFile {
+    /// What reports are called.
+    pub name: String,
+    /// A sentence for the reader.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The machine.
+    pub topology: TopologyChoice,
+    /// The network.
+    pub model: Model,
+    /// What it learns from.
+    #[serde(default)]
+    pub data: Data,
+    /// How it is trained.
+    pub training: Training,
+    /// How it is split.
+    #[serde(default)]
+    pub parallel: Parallel,
+    /// How closely time is modelled.
+    #[serde(default)]
+    pub fidelity: Fidelity,
+    /// Whether the numbers are computed too.
+    #[serde(default = "yes")]
+    pub numeric: bool,
+    /// Where every random stream grows from.
+    #[serde(default = "first_seed")]
+    pub seed: Seed,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// `data:`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Data {
+    /// Cicero, *De finibus bonorum et malorum*, book one, as the `lipsum` crate carries it.
+    #[default]
+    Cicero,
+    /// A text of your own.
+    Text(TextFile),
+    /// The UCI wine quality data (red), as the `linfa-datasets` crate carries it.
+    Wine,
+    /// Points written out.
+    Points(Points),
+    /// `{path: my.txt}`: a text of your own, in short.
+    Path(PathBuf),
+}
+
+impl Data {
+    /// The text file, where it is one.
+    pub fn text_file(&self) -> Option<&Path> {
+        match self {
+            Data::Text(text) => Some(&text.path),
+            Data::Path(path) => Some(path),
+            Data::Cicero | Data::Wine | Data::Points(_) => None,
+        }
+    }
+}
+
+/// A UTF-8 text file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TextFile {
+    /// Where it is, seen from the workload file.
+    pub path: PathBuf,
+}
+
+/// Points for regression.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Points {
+    /// Features of each point.
+    pub x: Vec<Vec<f32>>,
+    /// Target of each point.
+    pub y: Vec<f32>,
+}
+
+/// `training:`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Training {
+    /// Samples of a step, over all replicas.
+    pub global_batch: u64,
+    /// Samples of a micro-batch; the replica's whole share of the batch unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub micro_batch: Option<u64>,
+    /// Optimiser steps.
+    pub steps: u32,
+    /// How weights are stepped.
+    pub optimizer: OptimizerSpec,
+    /// What numbers are kept and multiplied in.
+    #[serde(default = "single")]
+    pub precision: Precision,
+    /// Greatest global gradient norm; larger gradients are scaled down to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gradient_clipping: Option<f32>,
+    /// Least size of a gradient bucket. PyTorch's DistributedDataParallel takes 25 MiB.
+    #[serde(default = "ddp_bucket")]
+    pub bucket: Bytes,
+    /// Steps between two measurements of the held-out loss; the last step is always measured.
+    #[serde(default = "fifty")]
+    pub evaluate_every: u32,
+}
+
+fn single() -> Precision {
+    Precision::F32
+}
+
+fn ddp_bucket() -> Bytes {
+    Bytes(25 << 20)
+}
+
+fn fifty() -> u32 {
+    50
+}
+
+/// `parallel:`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Parallel {
+    /// Replicas.
+    pub data: u32,
+    /// Pipeline stages.
+    pub pipeline: u32,
+    /// Tensor ranks.
+    pub tensor: u32,
+    /// The order of passes.
+    pub schedule: ScheduleSpec,
+    /// What replicas exchange.
+    pub sync: SyncSpec,
+    /// How collectives are carried out.
+    pub collective: AlgorithmSpec,
+}
+
+impl Default for Parallel {
+    fn default() -> Self {
+        Parallel {
+            data: 1,
+            pipeline: 1,
+            tensor: 1,
+            schedule: ScheduleSpec::from_name("one_f_one_b").expect("a listed schedule"),
+            sync: SyncSpec::from_name("all_reduce").expect("a listed sync"),
+            collective: AlgorithmSpec::from_name("ring").expect("a listed algorithm"),
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Workloads with `training:`.
+
+pub mod file;
+pub mod resolve;
+
+pub use file::TrainingFile;
+pub use resolve::{LoadedData, TrainingScenario};
