@@ -13,7 +13,7 @@
 //! | 8 the door | [`config`], [`cli`] |
 //! | 7 the office | [`planning`], [`validation`] |
 //! | 6 the gallery | `metrics`, `report` |
-//! | 5 the trades | [`training`], `preparation`, [`tasks`], `serving`, `cluster` |
+//! | 5 the trades | [`training`], `preparation`, [`tasks`], `serving`, [`cluster`] |
 //! | 4 the works | `program`, `runtime`, [`numeric`] |
 //! | 3 physics | [`compute`], [`network`], [`collective`] |
 //! | 2 the world | [`hardware`], [`model`], [`parallel`] |
@@ -25,6 +25,7 @@
 #![allow(rustdoc::broken_intra_doc_links, rustdoc::private_intra_doc_links)]
 
 pub mod cli;
+pub mod cluster;
 pub mod collective;
 pub mod compute;
 pub mod config;

@@ -1,5 +1,6 @@
 //! The suite: what no single file can check.
 
+mod cluster;
 mod collectives;
 mod diagnostics;
 mod door;
