@@ -51,6 +51,8 @@ ids! {
     LinkId "link ";
     /// A pipeline stage.
     Stage "stage ";
+    /// A place along the pipeline axis of the mesh; it is home to one or more stages.
+    PipelineRank "pipeline rank ";
     /// A micro-batch of a step.
     MicroBatch "micro-batch ";
     /// A layer of a neural network.

@@ -19,10 +19,10 @@ use std::sync::Arc;
 
 use crate::collective::AlgorithmSpec;
 use crate::hardware::{Precision, Topology};
-use crate::ids::{DeviceId, IdVec, Rank, Stage};
+use crate::ids::{DeviceId, Id, IdVec, MicroBatch, Rank, Stage};
 use crate::model::{Model, Piece};
 use crate::numeric::optimizer::OptimizerSpec;
-use crate::parallel::Mesh;
+use crate::parallel::{Axis, Coordinates, Mesh};
 use crate::training::schedule::{PipelineShape, ScheduleSpec};
 use crate::training::sync::SyncSpec;
 use crate::units::Bytes;
@@ -65,7 +65,35 @@ pub struct TrainingPlan {
 impl TrainingPlan {
     /// What the schedule needs to know.
     pub fn shape(&self) -> PipelineShape {
-        PipelineShape { stages: self.stages.len() as u32, micro_batches: self.micro_batches }
+        PipelineShape { ranks: self.mesh.pipeline, micro_batches: self.micro_batches }
+    }
+
+    /// The last stage.
+    pub fn last_stage(&self) -> Stage {
+        Stage::from_index(self.stages.len() - 1)
+    }
+
+    /// Which copy of the model a micro-batch goes through.
+    pub fn copy_of(&self, micro_batch: MicroBatch) -> u32 {
+        micro_batch.0 / (self.micro_batches / self.schedule.copies()).max(1)
+    }
+
+    /// The tensor ranks that hold a stage of a copy in a replica.
+    pub fn cell_ranks(&self, replica: u32, copy: u32, stage: Stage) -> Vec<Rank> {
+        let pipeline = self.schedule.home(self.shape(), copy, stage).0;
+        let first = self.mesh.rank(Coordinates { data: replica, pipeline, context: 0, tensor: 0 });
+        self.mesh.group(first, Axis::Tensor)
+    }
+
+    /// Models that are kept equal: copies in all replicas.
+    pub fn replicas(&self) -> u32 {
+        self.mesh.data * self.schedule.copies()
+    }
+
+    /// Every (replica, copy of the model), replicas first.
+    pub fn copies(&self) -> impl Iterator<Item = (u32, u32)> + use<> {
+        let copies = self.schedule.copies();
+        (0..self.mesh.data).flat_map(move |replica| (0..copies).map(move |copy| (replica, copy)))
     }
 
     /// Samples of a step, over all replicas.

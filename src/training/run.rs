@@ -4,10 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::compute::ComputeModel;
-use crate::ids::{Rank, StepIndex};
+use crate::ids::StepIndex;
 use crate::network::NetworkModel;
 use crate::numeric::values::Values;
-use crate::parallel::Coordinates;
 use crate::program::Program;
 use crate::runtime::{Interpreter, Machine, NoValues, Stall};
 use crate::trace::Listener;
@@ -169,13 +168,15 @@ fn step_loss(
 
 /// The mean of what every replica's last stage has gathered.
 fn replicas_loss(plan: &TrainingPlan, state: &State, values: &Values, step: StepIndex) -> f64 {
-    let of_replica =
-        |data| f64::from(values.number(state.loss(last_stage(plan, data)).expect("a last stage")));
-    let total: f64 = (0..plan.mesh.data).map(of_replica).sum();
+    let of_copy = |(replica, copy)| {
+        let rank = plan.cell_ranks(replica, copy, plan.last_stage())[0];
+        f64::from(values.number(state.loss(rank).expect("the last stage gathers the loss")))
+    };
+    let total: f64 = plan.copies().map(of_copy).sum();
     // Where each replica follows a gradient of its own, its loss is a mean already.
     match plan.sync.action(step) {
         SyncAction::ReduceGradients => total,
-        _ => total / f64::from(plan.mesh.data),
+        _ => total / f64::from(plan.replicas()),
     }
 }
 
@@ -193,8 +194,3 @@ fn evaluate(plan: &TrainingPlan, state: &State, values: &mut Values) -> f64 {
 
 /// Enough that the noise of sampling is well below the differences that are read from the loss.
 const EVALUATION_BATCHES: u32 = 8;
-
-fn last_stage(plan: &TrainingPlan, data: u32) -> Rank {
-    let pipeline = plan.mesh.pipeline - 1;
-    plan.mesh.rank(Coordinates { data, pipeline, context: 0, tensor: 0 })
-}

@@ -1,13 +1,11 @@
 //! What a training run keeps from step to step: weights, gradients, optimiser state, losses.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use crate::hardware::Precision;
-use crate::ids::{Id, IdVec, Rank, SlotId, Stage};
-use crate::model::{Model, Parameter, Piece};
+use crate::ids::{IdVec, Rank, SlotId};
+use crate::model::{Parameter, Piece};
 use crate::numeric::initial;
-use crate::parallel::Mesh;
 use crate::rng::Seed;
 use crate::trace::MemoryUse;
 use crate::training::TrainingPlan;
@@ -39,6 +37,8 @@ pub struct Slot {
 pub struct ParameterSlots {
     /// Which parameter.
     pub parameter: Parameter,
+    /// Which copy of the model it belongs to.
+    pub copy: u32,
     /// How many numbers the shard has.
     pub elements: u64,
     /// The numbers themselves.
@@ -86,62 +86,49 @@ impl ParameterBytes {
 }
 
 impl State {
-    /// The slots of `model` split over `mesh`, stage `s` holding `stages[s]` of its pieces, for an
-    /// optimiser with `moments` moments.
-    pub fn new(
-        model: &Model,
-        mesh: Mesh,
-        stages: &IdVec<Stage, Range<usize>>,
-        precision: Precision,
-        moments: usize,
-    ) -> State {
-        let pieces = model.pieces();
-        let widths = ParameterBytes::of(precision);
+    /// The slots of a plan: each rank holds its shard of every stage that it is home to.
+    pub fn new(plan: &TrainingPlan) -> State {
+        let pieces = plan.model.pieces();
+        let ranks = plan.mesh.ranks() as usize;
         let mut state = State {
             slots: IdVec::new(),
-            parameters: IdVec::new(),
-            losses: IdVec::filled(None, mesh.ranks() as usize),
+            parameters: IdVec::filled(BTreeMap::new(), ranks),
+            losses: IdVec::filled(None, ranks),
         };
-        for rank in mesh.all() {
-            let stage = Stage(mesh.coordinates(rank).pipeline);
-            let held = &pieces[stages[stage].clone()];
-            let mut of_rank = BTreeMap::new();
-            for &piece in held {
-                let parameters = model.parameters(piece).into_iter();
-                let slots =
-                    parameters.map(|parameter| state.add(rank, parameter, mesh.tensor, widths, moments));
-                of_rank.insert(piece, slots.collect());
-            }
-            state.parameters.push(of_rank);
-            if stage.index() + 1 == stages.len() {
-                let slot = Slot { rank, elements: 1, bytes: Bytes(4), usage: MemoryUse::Buffers };
-                state.losses[rank] = Some(state.slots.push(slot));
+        for (replica, copy) in plan.copies() {
+            for (stage, held) in plan.stages.enumerate() {
+                for rank in plan.cell_ranks(replica, copy, stage) {
+                    for &piece in &pieces[held.clone()] {
+                        let parameters = plan.model.parameters(piece).into_iter();
+                        let slots =
+                            parameters.map(|parameter| state.add(plan, rank, copy, parameter)).collect();
+                        state.parameters[rank].insert(piece, slots);
+                    }
+                    if stage == plan.last_stage() {
+                        let slot = Slot { rank, elements: 1, bytes: Bytes(4), usage: MemoryUse::Buffers };
+                        state.losses[rank] = Some(state.slots.push(slot));
+                    }
+                }
             }
         }
         state
     }
 
-    fn add(
-        &mut self,
-        rank: Rank,
-        parameter: Parameter,
-        tensor: u32,
-        widths: ParameterBytes,
-        moments: usize,
-    ) -> ParameterSlots {
-        let elements = parameter.shard_elements(u64::from(tensor));
+    fn add(&mut self, plan: &TrainingPlan, rank: Rank, copy: u32, parameter: Parameter) -> ParameterSlots {
+        let elements = parameter.shard_elements(u64::from(plan.mesh.tensor));
+        let widths = ParameterBytes::of(plan.precision);
         let mut slot = |bytes: u64, usage| {
             self.slots.push(Slot { rank, elements, bytes: Bytes(elements * bytes), usage })
         };
         let weight = slot(widths.weight, MemoryUse::Parameters);
         let gradient = slot(widths.gradient, MemoryUse::Gradients);
         // The master copy is counted with the first moment: it is one more number the optimiser keeps.
-        let moments = (0..moments)
+        let moments = (0..plan.moments())
             .map(|moment| {
                 slot(widths.moment + if moment == 0 { widths.master } else { 0 }, MemoryUse::Optimizer)
             })
             .collect();
-        ParameterSlots { parameter, elements, weight, gradient, moments }
+        ParameterSlots { parameter, copy, elements, weight, gradient, moments }
     }
 
     /// What every slot holds at the start: weights as the model says, all else nothing.

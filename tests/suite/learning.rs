@@ -5,6 +5,7 @@ use std::path::Path;
 use trainyard::config::{self, Override, TrainingScenario as Scenario};
 use trainyard::ids::StepIndex;
 use trainyard::trace::{Deaf, Listener};
+use trainyard::training::schedule::ScheduleSpec;
 use trainyard::training::{self, Observer, StepReport};
 
 /// Hears the losses.
@@ -126,30 +127,61 @@ fn the_classifier_learns_wines_that_it_never_saw() {
     assert!(held_out < frequencies - 0.15, "{held_out} against {frequencies}");
 }
 
-/// The loss of every step of a parallel run equals one device's within 1e-4 relative, over meshes and
-/// schedules: partial sums in another order move each f32 result by some 1e-7, and 10 steps of AdamW
-/// under warm-up amplify that less than a hundredfold.
-#[test]
-fn parallel_training_is_the_same_training() {
-    let small = ["model.gpt.hidden=32", "model.gpt.sequence=16", "training.micro_batch=1"];
-    let short = [&["training.steps=10", "training.evaluate_every=0"][..], &small[..]].concat();
+/// A small GPT of eight layers for ten steps of sixteen samples.
+const SMALL: [&str; 6] = [
+    "model.gpt.layers=8",
+    "model.gpt.hidden=16",
+    "model.gpt.sequence=16",
+    "training.micro_batch=1",
+    "training.steps=10",
+    "training.evaluate_every=0",
+];
+
+/// Trains the small GPT with these changes; its losses equal one device's within 1e-4 relative:
+/// partial sums in another order move each f32 result by some 1e-7, and 10 steps of AdamW under
+/// warm-up amplify that less than a hundredfold.
+#[track_caller]
+fn equals_one_device(changes: &[&str], alone: &[f64]) {
+    let losses = run("gpt_3d", &[&SMALL[..], changes].concat()).training;
+    assert_eq!(losses.len(), alone.len());
+    for (step, (loss, alone)) in losses.iter().zip(alone).enumerate() {
+        let error = ((loss - alone) / alone).abs();
+        assert!(error < 1e-4, "{changes:?}, step {step}: {error:e}");
+    }
+}
+
+fn alone() -> Vec<f64> {
     let one = ["parallel.data=1", "parallel.pipeline=1", "parallel.tensor=1"];
-    let alone = run("gpt_3d", &[&short[..], &one[..]].concat()).training;
-    let meshes = [(2, 2, 2), (1, 4, 1), (4, 1, 1), (1, 1, 4), (2, 4, 2), (1, 2, 4)];
-    for (data, pipeline, tensor) in meshes {
-        for schedule in ["gpipe", "one_f_one_b"] {
-            let mesh = [
+    run("gpt_3d", &[&SMALL[..], &one[..]].concat()).training
+}
+
+#[test]
+fn every_mesh_trains_as_one_device_does() {
+    let alone = alone();
+    for (data, pipeline, tensor) in [(2, 2, 2), (1, 4, 1), (4, 1, 1), (1, 1, 4), (2, 4, 2), (1, 2, 4)] {
+        let mesh = [
+            format!("parallel.data={data}"),
+            format!("parallel.pipeline={pipeline}"),
+            format!("parallel.tensor={tensor}"),
+        ];
+        equals_one_device(&mesh.each_ref().map(String::as_str), &alone);
+    }
+}
+
+#[test]
+fn every_schedule_trains_as_one_device_does() {
+    let alone = alone();
+    for schedule in ScheduleSpec::NAMES.iter().filter(|name| **name != "custom") {
+        for (data, pipeline, tensor) in [(2, 2, 2), (1, 4, 2)] {
+            let changes = [
+                format!("parallel.schedule={schedule}"),
                 format!("parallel.data={data}"),
                 format!("parallel.pipeline={pipeline}"),
                 format!("parallel.tensor={tensor}"),
-                format!("parallel.schedule={schedule}"),
             ];
-            let mesh: Vec<&str> = mesh.iter().map(String::as_str).collect();
-            let losses = run("gpt_3d", &[&short[..], &mesh[..]].concat()).training;
-            for (step, (loss, alone)) in losses.iter().zip(&alone).enumerate() {
-                let error = ((loss - alone) / alone).abs();
-                assert!(error < 1e-4, "{data}x{pipeline}x{tensor} {schedule}, step {step}: {error:e}");
-            }
+            equals_one_device(&changes.each_ref().map(String::as_str), &alone);
         }
     }
+    let order = "parallel.schedule={custom: {order: [F0 F1 D0 D1, F0 F1 B1 B0 W0 W1]}}";
+    equals_one_device(&["training.micro_batch=4", order], &alone);
 }

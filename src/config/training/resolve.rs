@@ -63,7 +63,7 @@ pub fn resolve(file: TrainingFile, locations: &Locations) -> Result<TrainingScen
         tensor: file.parallel.tensor,
     };
     check.mesh(&file, mesh, topology.as_deref());
-    let stages = match even_stages(&file.model, mesh.pipeline) {
+    let stages = match even_stages(&file.model, stages_wanted(&file)) {
         Ok(stages) => Some(stages),
         Err(why) => {
             check.wrong("parallel.pipeline", why, "");
@@ -117,8 +117,7 @@ pub fn resolve(file: TrainingFile, locations: &Locations) -> Result<TrainingScen
 impl TrainingScenario {
     /// The slots of the run.
     pub fn state(&self) -> State {
-        let plan = &self.plan;
-        State::new(&plan.model, plan.mesh, &plan.stages, plan.precision, plan.moments())
+        State::new(&self.plan)
     }
 
     /// The network between the devices.
@@ -359,4 +358,9 @@ impl Check<'_> {
             }
         }
     }
+}
+
+/// Stages of one copy of the model, over all pipeline ranks.
+fn stages_wanted(file: &TrainingFile) -> u32 {
+    file.parallel.pipeline.saturating_mul(file.parallel.schedule.stages_per_rank())
 }

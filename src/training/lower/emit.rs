@@ -230,9 +230,12 @@ impl<'a> Emitter<'a> {
     }
 
     /// Sends what each rank of a cell holds to the same tensor rank of another stage; returns the
-    /// buffers that arrive there.
-    pub(super) fn send(&mut self, cell: &Cell, x: PerRank, to: Stage, micro_batch: MicroBatch) -> PerRank {
-        let forward = to > cell.stage;
+    /// buffers that arrive there. A stage on the same ranks finds them where they are.
+    pub(super) fn send(&mut self, cell: &Cell, x: PerRank, to: &Cell, micro_batch: MicroBatch) -> PerRank {
+        if cell.ranks == to.ranks {
+            return x;
+        }
+        let forward = to.stage > cell.stage;
         let (stream, name) = if forward {
             (Stream::SendNext, "send forward")
         } else {
@@ -240,9 +243,7 @@ impl<'a> Emitter<'a> {
         };
         let label = OpLabel { name, stage: Some(cell.stage), micro_batch: Some(micro_batch), layer: None };
         let mut arrived = Vec::new();
-        for (&rank, buffer) in cell.ranks.iter().zip(x) {
-            let at = self.plan.mesh.coordinates(rank);
-            let target = self.plan.mesh.rank(crate::parallel::Coordinates { pipeline: to.0, ..at });
+        for ((&rank, &target), buffer) in cell.ranks.iter().zip(&to.ranks).zip(x) {
             let elements = self.elements(buffer);
             let bytes = self.plan.precision.bytes_of(elements);
             let landing = self.activation(target, elements);

@@ -13,15 +13,15 @@ mod sync;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::ids::{BufferId, Id, IdVec, MicroBatch, Rank, Stage, StepIndex};
+use crate::ids::{BufferId, IdVec, MicroBatch, PipelineRank, Rank, Stage, StepIndex};
 use crate::model::Piece;
-use crate::parallel::{Axis, Coordinates};
 use crate::program::{Formula, InstructionSpec, Program};
 use crate::trace::{Activity, MemoryUse};
 use crate::training::TrainingPlan;
 use crate::training::lower::emit::Emitter;
-use crate::training::schedule::{Pass, PipelineOp};
+use crate::training::schedule::{Orders, Pass, PipelineOp};
 use crate::training::state::State;
+use crate::training::sync::SyncAction;
 
 /// The tensor ranks of one stage of one replica: they work on a micro-batch together.
 #[derive(Debug, Clone)]
@@ -47,18 +47,18 @@ enum Saved {
     Loss(dense::LossSaved),
 }
 
-/// The orders of the stages wait for each other in a circle.
+/// The orders of the ranks wait for each other in a circle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deadlock {
-    /// What each stage would do next.
-    pub waiting: Vec<(Stage, PipelineOp)>,
+    /// What each pipeline rank would do next.
+    pub waiting: Vec<(PipelineRank, PipelineOp)>,
 }
 
 impl fmt::Display for Deadlock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the schedule deadlocks:")?;
-        for (stage, op) in &self.waiting {
-            write!(f, " {stage} waits to do {:?} of {};", op.pass, op.micro_batch)?;
+        for (rank, op) in &self.waiting {
+            write!(f, " {rank} waits to do {:?} of {} through {};", op.pass, op.micro_batch, op.stage)?;
         }
         Ok(())
     }
@@ -82,8 +82,13 @@ pub fn lower_evaluation(plan: &TrainingPlan, state: &State) -> Program {
     let mut lowering = Lowering::new(plan, state, StepIndex(0));
     lowering.trains = false;
     let shape = plan.shape();
-    let forwards: Vec<PipelineOp> = shape.micro_batches().map(PipelineOp::forward).collect();
-    let orders = shape.stages().map(|_| forwards.clone()).collect();
+    let mut orders: Orders = IdVec::filled(Vec::new(), shape.ranks as usize);
+    for micro_batch in shape.micro_batches() {
+        for (stage, _) in plan.stages.enumerate() {
+            let home = plan.schedule.home(shape, plan.copy_of(micro_batch), stage);
+            orders[home].push(PipelineOp::forward(stage, micro_batch));
+        }
+    }
     lowering.passes(&orders).expect("forward passes alone never wait in a circle");
     lowering.emitter.build()
 }
@@ -126,15 +131,15 @@ impl<'a> Lowering<'a> {
     }
 
     /// Every pass of every stage, in an order in which each finds what it needs.
-    fn passes(&mut self, orders: &IdVec<Stage, Vec<PipelineOp>>) -> Result<(), Deadlock> {
+    fn passes(&mut self, orders: &Orders) -> Result<(), Deadlock> {
         let shape = self.plan.shape();
-        let mut next: IdVec<Stage, usize> = IdVec::filled(0, orders.len());
+        let mut next: IdVec<PipelineRank, usize> = IdVec::filled(0, orders.len());
         loop {
             let mut progress = false;
-            for stage in shape.stages() {
-                while let Some(&op) = orders[stage].get(next[stage]).filter(|op| self.is_ready(stage, **op)) {
-                    self.pass(stage, op);
-                    next[stage] += 1;
+            for rank in shape.ranks() {
+                while let Some(&op) = orders[rank].get(next[rank]).filter(|op| self.is_ready(**op)) {
+                    self.pass(op);
+                    next[rank] += 1;
                     progress = true;
                 }
             }
@@ -142,14 +147,13 @@ impl<'a> Lowering<'a> {
                 break;
             }
         }
-        let waiting: Vec<_> = shape
-            .stages()
-            .filter_map(|stage| orders[stage].get(next[stage]).map(|&op| (stage, op)))
-            .collect();
+        let waiting: Vec<_> =
+            shape.ranks().filter_map(|rank| orders[rank].get(next[rank]).map(|&op| (rank, op))).collect();
         if waiting.is_empty() { Ok(()) } else { Err(Deadlock { waiting }) }
     }
 
-    fn is_ready(&self, stage: Stage, op: PipelineOp) -> bool {
+    fn is_ready(&self, op: PipelineOp) -> bool {
+        let stage = op.stage;
         let key = (0, stage, op.micro_batch);
         match op.pass {
             Pass::Forward => self.is_first(stage) || self.arrived_forward.contains_key(&key),
@@ -161,9 +165,10 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    fn pass(&mut self, stage: Stage, op: PipelineOp) {
+    fn pass(&mut self, op: PipelineOp) {
+        let stage = op.stage;
         for replica in 0..self.plan.mesh.data {
-            let cell = self.cell(replica, stage);
+            let cell = self.cell(replica, stage, op.micro_batch);
             self.zero_at_first_use(&cell);
             match op.pass {
                 Pass::Forward => self.forward(&cell, op.micro_batch),
@@ -180,10 +185,9 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    fn cell(&self, replica: u32, stage: Stage) -> Cell {
-        let mesh = self.plan.mesh;
-        let first = mesh.rank(Coordinates { data: replica, pipeline: stage.0, context: 0, tensor: 0 });
-        Cell { replica, stage, ranks: mesh.group(first, Axis::Tensor) }
+    fn cell(&self, replica: u32, stage: Stage, micro_batch: MicroBatch) -> Cell {
+        let ranks = self.plan.cell_ranks(replica, self.plan.copy_of(micro_batch), stage);
+        Cell { replica, stage, ranks }
     }
 
     fn is_first(&self, stage: Stage) -> bool {
@@ -191,7 +195,7 @@ impl<'a> Lowering<'a> {
     }
 
     fn is_last(&self, stage: Stage) -> bool {
-        stage.index() + 1 == self.plan.stages.len()
+        stage == self.plan.last_stage()
     }
 
     /// A rank's first work in a step is to zero its gradients and its loss.
@@ -230,8 +234,9 @@ impl<'a> Lowering<'a> {
         self.emitter.flush(&cell.ranks);
         self.saved.insert(key, saved);
         if !self.is_last(cell.stage) {
-            let arrived = self.emitter.send(cell, x, Stage(cell.stage.0 + 1), micro_batch);
-            self.arrived_forward.insert((cell.replica, Stage(cell.stage.0 + 1), micro_batch), arrived);
+            let to = self.cell(cell.replica, Stage(cell.stage.0 + 1), micro_batch);
+            let arrived = self.emitter.send(cell, x, &to, micro_batch);
+            self.arrived_forward.insert((cell.replica, to.stage, micro_batch), arrived);
         }
     }
 
@@ -247,7 +252,8 @@ impl<'a> Lowering<'a> {
         self.emitter.put_off_weights(split);
         let mut dx = self.arrived_backward.remove(&key).unwrap_or_default();
         let saved = self.saved.remove(&key).expect("a forward pass before its backward pass");
-        let last_pass = self.weight_passes_left[cell.stage] == 1 && self.plan.mesh.data > 1;
+        let copies = self.plan.schedule.copies();
+        let last_pass = self.weight_passes_left[cell.stage] <= copies && self.plan.replicas() > 1;
         for (index, keep) in self.plan.stages[cell.stage].clone().zip(saved).rev() {
             let piece = self.pieces[index];
             self.emitter.piece(piece);
@@ -269,8 +275,9 @@ impl<'a> Lowering<'a> {
             self.put_off.insert(key, self.emitter.take_put_off());
         }
         if !self.is_first(cell.stage) {
-            let arrived = self.emitter.send(cell, dx, Stage(cell.stage.0 - 1), micro_batch);
-            self.arrived_backward.insert((cell.replica, Stage(cell.stage.0 - 1), micro_batch), arrived);
+            let to = self.cell(cell.replica, Stage(cell.stage.0 - 1), micro_batch);
+            let arrived = self.emitter.send(cell, dx, &to, micro_batch);
+            self.arrived_backward.insert((cell.replica, to.stage, micro_batch), arrived);
         }
     }
 
@@ -324,10 +331,10 @@ impl<'a> Lowering<'a> {
     /// What one micro-batch counts in the loss whose gradient a replica sees: with summed gradients
     /// the mean over all replicas' micro-batches, with gradients of its own the mean over its own.
     fn loss_scale(&self) -> f32 {
-        let replicas = match self.plan.sync.action(self.step) {
-            crate::training::sync::SyncAction::ReduceGradients => self.plan.mesh.data,
-            _ => 1,
+        let samples = match self.plan.sync.action(self.step) {
+            SyncAction::ReduceGradients => self.plan.micro_batches * self.plan.mesh.data,
+            _ => self.plan.micro_batches / self.plan.schedule.copies(),
         };
-        1.0 / (self.plan.micro_batches * replicas) as f32
+        1.0 / samples as f32
     }
 }

@@ -2,11 +2,10 @@
 
 use crate::ids::{BufferId, Rank, Stage};
 use crate::model::Piece;
-use crate::parallel::{Axis, Coordinates};
 use crate::program::{Formula, OpLabel, OptimizerRule, Part, Reduction};
 use crate::trace::{Activity, MemoryUse, Stream};
 use crate::training::lower::{Lowering, kernels};
-use crate::training::state::ParameterBytes;
+use crate::training::state::{ParameterBytes, ParameterSlots};
 use crate::training::sync::SyncAction;
 use crate::units::Bytes;
 
@@ -19,7 +18,7 @@ impl Lowering<'_> {
     /// gradient is ready, under what is left of the backward pass.
     pub(super) fn reduce_gradients(&mut self, stage: Stage) {
         let reduces = self.plan.sync.action(self.step) == SyncAction::ReduceGradients;
-        if !reduces || self.plan.mesh.data == 1 {
+        if !reduces || self.plan.replicas() == 1 {
             return;
         }
         let width = ParameterBytes::of(self.plan.precision).gradient();
@@ -30,7 +29,7 @@ impl Lowering<'_> {
 
     /// Cuts the parameters of a stage into buckets of at least the plan's size, last piece first.
     fn buckets(&self, stage: Stage, width: u64) -> Vec<Bucket> {
-        let first = self.plan.mesh.rank(Coordinates { data: 0, pipeline: stage.0, context: 0, tensor: 0 });
+        let first = self.plan.cell_ranks(0, 0, stage)[0];
         let mut buckets = Vec::new();
         let mut bucket = Bucket::new();
         let mut bytes = 0;
@@ -58,9 +57,12 @@ impl Lowering<'_> {
         name: &'static str,
         gradients: bool,
     ) {
-        for tensor in 0..self.plan.mesh.tensor {
-            let at = Coordinates { data: 0, pipeline: stage.0, context: 0, tensor };
-            let group = self.plan.mesh.group(self.plan.mesh.rank(at), Axis::Data);
+        for tensor in 0..self.plan.mesh.tensor as usize {
+            let group: Vec<Rank> = self
+                .plan
+                .copies()
+                .map(|(replica, copy)| self.plan.cell_ranks(replica, copy, stage)[tensor])
+                .collect();
             let parts: Vec<Part> = group
                 .into_iter()
                 .map(|rank| {
@@ -91,13 +93,13 @@ impl Lowering<'_> {
         for rank in self.plan.mesh.all() {
             self.step_parameters(rank);
         }
-        if self.plan.sync.action(self.step) == SyncAction::AverageParameters && self.plan.mesh.data > 1 {
+        if self.plan.sync.action(self.step) == SyncAction::AverageParameters && self.plan.replicas() > 1 {
             self.average_parameters();
         }
     }
 
     /// Scales all gradients of a replica by min(1, limit / ‖g‖), the norm taken over every stage and
-    /// tensor rank with each parameter counted once.
+    /// tensor rank with each parameter of one copy of the model counted once.
     ///
     /// Pascanu et al., "On the difficulty of training recurrent neural networks", 2013, algorithm 1.
     fn clip(&mut self, limit: f32) {
@@ -132,7 +134,8 @@ impl Lowering<'_> {
     fn squared_norm(&mut self, rank: Rank) -> BufferId {
         // What every tensor rank holds whole is counted by the first of them.
         let first = self.plan.mesh.coordinates(rank).tensor == 0;
-        let counted = self.gradients(rank, |replicated| first || !replicated);
+        let counted =
+            self.gradients(rank, |slots| slots.copy == 0 && (first || !slots.parameter.is_replicated()));
         let elements = counted.iter().map(|&g| self.emitter.elements(g)).sum();
         let norm = self.emitter.bytes_buffer(rank, 1, 4, MemoryUse::Buffers);
         let kernel = kernels::elementwise(elements, 1, 0, 2, crate::hardware::Precision::F32);
@@ -140,9 +143,9 @@ impl Lowering<'_> {
         norm
     }
 
-    fn gradients(&mut self, rank: Rank, counts: impl Fn(bool) -> bool) -> Vec<BufferId> {
+    fn gradients(&mut self, rank: Rank, counts: impl Fn(&ParameterSlots) -> bool) -> Vec<BufferId> {
         let state = self.emitter.state();
-        let slots = state.of_rank(rank).filter(|slots| counts(slots.parameter.is_replicated()));
+        let slots = state.of_rank(rank).filter(|slots| counts(slots));
         slots.map(|slots| self.emitter.slot(slots.gradient)).collect()
     }
 
@@ -169,13 +172,13 @@ impl Lowering<'_> {
     /// Model fusion: every replica's parameters become the average of all.
     fn average_parameters(&mut self) {
         let width = ParameterBytes::of(self.plan.precision).weight();
-        for stage in self.plan.shape().stages() {
+        for stage in self.plan.stages.enumerate().map(|(stage, _)| stage) {
             for bucket in self.buckets(stage, width) {
                 self.exchange_bucket(stage, &bucket, width, "average parameters", false);
             }
         }
         self.emitter.phase(Activity::Optimizer, "average parameters");
-        let factor = 1.0 / self.plan.mesh.data as f32;
+        let factor = 1.0 / self.plan.replicas() as f32;
         for rank in self.plan.mesh.all() {
             let state = self.emitter.state();
             let weights: Vec<BufferId> =

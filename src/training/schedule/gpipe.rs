@@ -1,12 +1,10 @@
-//! GPipe: every forward, then every backward.
-//!
 //! Huang et al., "GPipe: Efficient Training of Giant Neural Networks using Pipeline Parallelism",
 //! NeurIPS 2019, section 2.3.
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{IdVec, Stage};
-use crate::training::schedule::{PipelineOp, PipelineSchedule, PipelineShape};
+use crate::ids::Stage;
+use crate::training::schedule::{Orders, PipelineOp, PipelineSchedule, PipelineShape};
 
 /// All forwards, then all backwards in reverse order, so that the last activations are freed first.
 ///
@@ -17,11 +15,12 @@ use crate::training::schedule::{PipelineOp, PipelineSchedule, PipelineShape};
 pub struct GPipe {}
 
 impl PipelineSchedule for GPipe {
-    fn order(&self, shape: PipelineShape) -> IdVec<Stage, Vec<PipelineOp>> {
-        let forwards = shape.micro_batches().map(PipelineOp::forward);
-        let backwards = shape.micro_batches().map(PipelineOp::backward);
-        let order: Vec<PipelineOp> =
-            forwards.chain(backwards.collect::<Vec<_>>().into_iter().rev()).collect();
-        shape.stages().map(|_| order.clone()).collect()
+    fn order(&self, shape: PipelineShape) -> Orders {
+        let of_stage = |stage: Stage| {
+            let forwards = shape.micro_batches().map(|m| PipelineOp::forward(stage, m));
+            let backwards: Vec<_> = shape.micro_batches().map(|m| PipelineOp::backward(stage, m)).collect();
+            forwards.chain(backwards.into_iter().rev()).collect()
+        };
+        shape.ranks().map(|rank| of_stage(Stage(rank.0))).collect()
     }
 }

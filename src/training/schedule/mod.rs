@@ -1,15 +1,22 @@
-//! In which order each pipeline stage works through its micro-batches.
+//! In which order each pipeline rank works through its stages and micro-batches.
 //!
-//! A schedule is a pure function of a [`PipelineShape`]. It knows nothing of time, devices or
-//! transfers: [`lower`](crate::training::lower) adds the transfers, [`runtime`](crate::runtime) the
-//! time.
+//! A schedule is a pure function of a [`PipelineShape`]. It says which rank is home to which stage,
+//! and what each rank does one after the other. It knows nothing of time, devices or transfers:
+//! [`lower`](crate::training::lower) adds the transfers, [`runtime`](crate::runtime) the time.
 //!
 //! To add one, write its file and list it here. `tests/suite/schedules.rs` will find it.
 
+mod block;
+mod custom;
+mod dual_pipe;
 mod gpipe;
+mod interleaved;
 mod one_f_one_b;
+mod zb_h1;
+mod zb_h2;
+mod zb_v;
 
-use crate::ids::{Id, IdVec, MicroBatch, Stage};
+use crate::ids::{Id, IdVec, MicroBatch, PipelineRank, Stage};
 use crate::registry;
 
 registry! {
@@ -17,23 +24,31 @@ registry! {
     pub enum ScheduleSpec: PipelineSchedule {
         "gpipe" => GPipe(gpipe::GPipe),
         "one_f_one_b" => OneFOneB(one_f_one_b::OneFOneB),
+        "interleaved" => Interleaved(interleaved::Interleaved),
+        "zb_h1" => ZbH1(zb_h1::ZbH1),
+        "zb_h2" => ZbH2(zb_h2::ZbH2),
+        "zb_v" => ZbV(zb_v::ZbV),
+        "dual_pipe" => DualPipe(dual_pipe::DualPipe),
+        "custom" => Custom(custom::Custom),
     }
 }
 
 /// What a schedule needs to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PipelineShape {
-    /// How many stages there are.
-    pub stages: u32,
+    /// How many pipeline ranks there are.
+    pub ranks: u32,
     /// How many micro-batches a step has.
     pub micro_batches: u32,
 }
 
-/// One thing that a stage does with one micro-batch.
+/// One thing that a pipeline rank does with one micro-batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PipelineOp {
     /// Forward, backward, or a half of backward.
     pub pass: Pass,
+    /// Through which of the rank's stages.
+    pub stage: Stage,
     /// With which micro-batch.
     pub micro_batch: MicroBatch,
 }
@@ -51,37 +66,66 @@ pub enum Pass {
     BackwardWeight,
 }
 
-/// Orders the passes of every stage.
+/// What each rank does, one after the other.
+pub type Orders = IdVec<PipelineRank, Vec<PipelineOp>>;
+
+/// Orders the passes of every pipeline rank.
 ///
 /// Contract: every stage does every micro-batch's forward once, and its backward once (or its two
-/// halves, input first); a stage's backward of a micro-batch comes after its forward; and the orders of
-/// all stages together can be run without a deadlock.
+/// halves, input first), on the rank that is the stage's home for that micro-batch; a backward pass
+/// comes after its forward pass; and the orders of all ranks together can be run without a deadlock.
 pub trait PipelineSchedule {
-    /// The order of each stage.
-    fn order(&self, shape: PipelineShape) -> IdVec<Stage, Vec<PipelineOp>>;
+    /// What each rank does.
+    fn order(&self, shape: PipelineShape) -> Orders;
 
     /// Why this schedule cannot be used with a shape, and what would do.
     fn admits(&self, _shape: PipelineShape) -> Result<(), String> {
         Ok(())
     }
+
+    /// How many stages of one copy of the model each rank holds.
+    fn stages_per_rank(&self) -> u32 {
+        1
+    }
+
+    /// How many copies of the model the ranks hold between them. Micro-batches are dealt out among
+    /// the copies in equal runs.
+    fn copies(&self) -> u32 {
+        1
+    }
+
+    /// Which rank holds a stage of a copy.
+    fn home(&self, shape: PipelineShape, _copy: u32, stage: Stage) -> PipelineRank {
+        PipelineRank(stage.0 % shape.ranks)
+    }
 }
 
 impl PipelineOp {
-    /// The forward pass of a micro-batch.
-    pub fn forward(micro_batch: MicroBatch) -> Self {
-        PipelineOp { pass: Pass::Forward, micro_batch }
+    /// The forward pass of a micro-batch through a stage.
+    pub fn forward(stage: Stage, micro_batch: MicroBatch) -> Self {
+        PipelineOp { pass: Pass::Forward, stage, micro_batch }
     }
 
-    /// The whole backward pass of a micro-batch.
-    pub fn backward(micro_batch: MicroBatch) -> Self {
-        PipelineOp { pass: Pass::Backward, micro_batch }
+    /// The whole backward pass of a micro-batch through a stage.
+    pub fn backward(stage: Stage, micro_batch: MicroBatch) -> Self {
+        PipelineOp { pass: Pass::Backward, stage, micro_batch }
+    }
+
+    /// The input half of a backward pass.
+    pub fn backward_input(stage: Stage, micro_batch: MicroBatch) -> Self {
+        PipelineOp { pass: Pass::BackwardInput, stage, micro_batch }
+    }
+
+    /// The weight half of a backward pass.
+    pub fn backward_weight(stage: Stage, micro_batch: MicroBatch) -> Self {
+        PipelineOp { pass: Pass::BackwardWeight, stage, micro_batch }
     }
 }
 
 impl PipelineShape {
-    /// The stages, first to last.
-    pub fn stages(self) -> impl Iterator<Item = Stage> {
-        (0..self.stages as usize).map(Stage::from_index)
+    /// The pipeline ranks, first to last.
+    pub fn ranks(self) -> impl Iterator<Item = PipelineRank> {
+        (0..self.ranks as usize).map(PipelineRank::from_index)
     }
 
     /// The micro-batches, first to last.
@@ -89,8 +133,8 @@ impl PipelineShape {
         (0..self.micro_batches as usize).map(MicroBatch::from_index)
     }
 
-    /// How many stages come after `stage`.
-    pub fn stages_after(self, stage: Stage) -> usize {
-        (self.stages - 1 - stage.0) as usize
+    /// How many ranks come after `rank`.
+    pub fn ranks_after(self, rank: PipelineRank) -> usize {
+        (self.ranks - 1 - rank.0) as usize
     }
 }

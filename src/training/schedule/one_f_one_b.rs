@@ -5,8 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{IdVec, Stage};
-use crate::training::schedule::{PipelineOp, PipelineSchedule, PipelineShape};
+use crate::ids::{PipelineRank, Stage};
+use crate::training::schedule::{Orders, PipelineOp, PipelineSchedule, PipelineShape};
 
 /// 1F1B without interleaving.
 ///
@@ -17,17 +17,18 @@ use crate::training::schedule::{PipelineOp, PipelineSchedule, PipelineShape};
 pub struct OneFOneB {}
 
 impl PipelineSchedule for OneFOneB {
-    fn order(&self, shape: PipelineShape) -> IdVec<Stage, Vec<PipelineOp>> {
-        shape.stages().map(|stage| stage_order(stage, shape)).collect()
+    fn order(&self, shape: PipelineShape) -> Orders {
+        shape.ranks().map(|rank| rank_order(rank, shape)).collect()
     }
 }
 
-fn stage_order(stage: Stage, shape: PipelineShape) -> Vec<PipelineOp> {
-    let mut forwards = shape.micro_batches().map(PipelineOp::forward);
-    let mut backwards = shape.micro_batches().map(PipelineOp::backward);
+pub(super) fn rank_order(rank: PipelineRank, shape: PipelineShape) -> Vec<PipelineOp> {
+    let stage = Stage(rank.0);
+    let mut forwards = shape.micro_batches().map(|m| PipelineOp::forward(stage, m));
+    let mut backwards = shape.micro_batches().map(|m| PipelineOp::backward(stage, m));
 
     // Warm up: enough forwards that the last stage can start while this one waits for its gradients.
-    let mut order: Vec<PipelineOp> = forwards.by_ref().take(shape.stages_after(stage)).collect();
+    let mut order: Vec<PipelineOp> = forwards.by_ref().take(shape.ranks_after(rank)).collect();
     // Steady state: every forward is followed by the oldest backward.
     for forward in forwards {
         order.push(forward);
