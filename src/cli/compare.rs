@@ -34,6 +34,9 @@ impl Compare {
         for settings in &all {
             match self.workload.scenario(settings)? {
                 Scenario::Training(scenario) => scenarios.push(scenario),
+                Scenario::Cluster(_) => {
+                    return Err(Failure::Argument("`compare` takes training workloads".into()));
+                }
             }
         }
         let name = format!("{}_compared", scenarios[0].file.name);

@@ -198,15 +198,16 @@ pub fn alone(
             job.kinds.iter().filter_map(place).collect()
         });
         let speed = gangs.iter().map(|gang| job.speed_on(gang, profiler)).find(|&speed| speed > 0.0);
-        let speed = speed.ok_or_else(|| ClusterFailure::TooLarge {
-            job: job.name.clone(),
-            asks: asks(job, &plan.machine),
-            machine: plan.machine.to_string(),
-        })?;
+        let speed = speed.ok_or_else(|| too_large(job, &plan.machine))?;
         let length = plan.checkpoint.length(job.work, speed);
         length.ok_or_else(|| ClusterFailure::TooLong { job: job.name.clone() })
     };
     plan.jobs.iter().map(of).collect::<Result<Vec<_>, _>>().map(|all| all.into_iter().collect())
+}
+
+/// What is said of a job that would not fit on the empty machine.
+pub fn too_large(job: &Job, machine: &Machine) -> ClusterFailure {
+    ClusterFailure::TooLarge { job: job.name.clone(), asks: asks(job, machine), machine: machine.to_string() }
 }
 
 /// What a job asks for, in words.
@@ -256,7 +257,7 @@ struct Cluster<'a> {
     /// Jobs that wait, by what they ask for.
     classes: BTreeMap<(Demand, Vec<KindId>), u32>,
     /// Why each class waits, since `reasons_since`.
-    reasons: Vec<(Reason, u32)>,
+    reasons: Vec<((u32, Reason), u32)>,
     reasons_since: SimTime,
     news: Vec<News>,
     decide_at: Option<EventHandle>,
@@ -333,7 +334,7 @@ impl<'a> Cluster<'a> {
     fn finish(&mut self, now: SimTime, job: JobId) {
         self.count_crowd(now);
         self.endings[job] = None;
-        self.leave(now, job, Ended::Finished);
+        self.leave(now, job, Ended::Finished, SimDuration::ZERO);
         self.finished += 1;
         let arrival = self.plan.jobs[job].arrival;
         let record = &mut self.outcome.jobs[job];
@@ -359,12 +360,12 @@ impl<'a> Cluster<'a> {
             let elapsed = SimDuration::from_picos(now.picos().saturating_sub(run.begins.picos()));
             let done = self.plan.checkpoint.work_done(elapsed, run.speed);
             self.progress[job].remaining -= done.kept;
-            let lost = (done.at_all - done.kept).seconds() / run.speed;
+            let lost = SimDuration::from_seconds((done.at_all - done.kept).seconds() / run.speed);
             let record = &mut self.outcome.jobs[job];
-            record.lost += SimDuration::from_seconds(lost);
+            record.lost += lost;
             record.failures += 1;
             self.cancel_ending(job);
-            self.leave(now, job, Ended::Failed);
+            self.leave(now, job, Ended::Failed, lost);
             self.progress[job].waiting_since = now;
             self.wait(job);
             self.tell(now, News::Failed(job));
@@ -490,13 +491,13 @@ impl<'a> Cluster<'a> {
             }
         }
         self.cancel_ending(job);
-        self.leave(now, job, Ended::Preempted);
+        self.leave(now, job, Ended::Preempted, SimDuration::ZERO);
         self.progress[job].waiting_since = now;
         self.wait(job);
     }
 
     /// A job gives its devices back.
-    fn leave(&mut self, now: SimTime, job: JobId, ended: Ended) {
+    fn leave(&mut self, now: SimTime, job: JobId, ended: Ended, lost: SimDuration) {
         let spec = &self.plan.jobs[job];
         let progress = &mut self.progress[job];
         let run = progress.run.take().expect("a job that leaves runs");
@@ -516,6 +517,7 @@ impl<'a> Cluster<'a> {
             start: run.since,
             begins: run.begins.min(now),
             end: now,
+            lost,
             ended,
         });
     }
@@ -562,8 +564,8 @@ impl<'a> Cluster<'a> {
     /// Adds the waiting since the last decision to its reasons.
     fn count_reasons(&mut self, now: SimTime) {
         let length = u128::from(now.since(self.reasons_since).picos());
-        for &(reason, jobs) in &self.reasons {
-            *self.outcome.waited.entry(reason).or_default() += length * u128::from(jobs);
+        for &(why, jobs) in &self.reasons {
+            *self.outcome.waited.entry(why).or_default() += length * u128::from(jobs);
         }
         self.reasons_since = now;
     }
@@ -580,7 +582,7 @@ impl<'a> Cluster<'a> {
             let of_kind = |&kind: &KindId| self.reason(demand, kind, down[kind]);
             // Of its kinds, the one that is nearest to taking it says why it waits.
             let reason = kinds.iter().map(of_kind).max().unwrap_or(Reason::Busy);
-            self.reasons.push((reason, jobs));
+            self.reasons.push(((demand.devices, reason), jobs));
         }
     }
 

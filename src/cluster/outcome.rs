@@ -16,8 +16,8 @@ pub struct ClusterOutcome {
     pub outages: Vec<Outage>,
     /// The state after every moment at which it changed.
     pub samples: Vec<Sample>,
-    /// How long jobs waited, by why; in job-time.
-    pub waited: BTreeMap<Reason, u128>,
+    /// How long jobs waited, by how many devices they ask for and why; in jobs × picoseconds.
+    pub waited: BTreeMap<(u32, Reason), u128>,
     /// Events processed.
     pub events: u64,
     /// Times the scheduler was asked.
@@ -62,6 +62,8 @@ pub struct Stay {
     pub begins: SimTime,
     /// … until when.
     pub end: SimTime,
+    /// Progress that its end undid, as time.
+    pub lost: SimDuration,
     /// How it ended.
     pub ended: Ended,
 }

@@ -16,8 +16,13 @@ pub enum Speed {
     Table(Arc<SpeedTable>),
     /// By how many devices it has in how many nodes; the job is elastic.
     Goodput(Arc<Goodput>),
-    /// By a [`Profiler`], which knows the job by this number.
-    Profiled(usize),
+    /// By a [`Profiler`].
+    Profiled {
+        /// The number by which it knows what the job does.
+        profile: usize,
+        /// Seconds that a step takes at speed 1.
+        step_seconds: f64,
+    },
 }
 
 /// Speeds by kind of device.
@@ -31,8 +36,9 @@ pub struct SpeedTable {
 
 /// Finds out how fast something works on a gang.
 pub trait Profiler {
-    /// The speed of `profile` on `gang`, a positive number; a pure function, so it may be remembered.
-    fn speed(&self, profile: usize, gang: &Gang) -> f64;
+    /// Steps a second of `profile` on `gang`, 0 where it cannot run; a pure function, so it may be
+    /// remembered.
+    fn steps_per_second(&self, profile: usize, gang: &Gang) -> f64;
 }
 
 /// Knows nothing: for runs in which no job is [`Speed::Profiled`].
@@ -40,7 +46,7 @@ pub trait Profiler {
 pub struct NoProfiles;
 
 impl Profiler for NoProfiles {
-    fn speed(&self, profile: usize, _gang: &Gang) -> f64 {
+    fn steps_per_second(&self, profile: usize, _gang: &Gang) -> f64 {
         unreachable!("a job works at the speed of profile {profile}, but there are no profiles")
     }
 }
@@ -53,7 +59,9 @@ impl Job {
             Speed::Table(table) if gang.nodes() <= 1 => table.together[gang.kind],
             Speed::Table(table) => table.apart[gang.kind],
             Speed::Goodput(goodput) => goodput.speed(gang.size(), gang.nodes() as u32),
-            Speed::Profiled(profile) => profiler.speed(*profile, gang),
+            Speed::Profiled { profile, step_seconds } => {
+                profiler.steps_per_second(*profile, gang) * step_seconds
+            }
         }
     }
 
@@ -124,6 +132,46 @@ impl Default for Goodput {
 }
 
 impl Goodput {
+    /// What is wrong with the parameters.
+    ///
+    /// # Errors
+    /// A sentence that says what would do.
+    pub fn check(&self) -> Result<(), String> {
+        let least_zero = [
+            ("grad_fixed", self.grad_fixed),
+            ("sync_local", self.sync_local),
+            ("sync_local_per_device", self.sync_local_per_device),
+            ("sync_node", self.sync_node),
+            ("sync_node_per_device", self.sync_node_per_device),
+            ("noise_scale", self.noise_scale),
+        ];
+        for (name, value) in least_zero {
+            if !(value >= 0.0 && value.is_finite()) {
+                return Err(format!("`{name}` is a number from 0 on, not {value}"));
+            }
+        }
+        for (name, value) in [("grad_per_sample", self.grad_per_sample), ("batch", self.batch)] {
+            if !(value > 0.0 && value.is_finite()) {
+                return Err(format!("`{name}` is a positive number, not {value}"));
+            }
+        }
+        match self {
+            _ if !(self.overlap >= 1.0 && self.overlap.is_finite()) => {
+                Err(format!("`overlap` is a number from 1 on, not {}", self.overlap))
+            }
+            _ if !(self.most_batch >= self.batch && self.most_batch.is_finite()) => {
+                Err("`most_batch` is at least `batch`".into())
+            }
+            _ if !(self.most_device_batch > 0.0 && self.most_device_batch.is_finite()) => {
+                Err("`most_device_batch` is a positive number".into())
+            }
+            _ if self.most_devices == 0 || self.counted_on == 0 => {
+                Err("`most_devices` and `counted_on` are at least 1".into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Goodput on this gang relative to the gang on which the work was counted.
     pub fn speed(&self, devices: u32, nodes: u32) -> f64 {
         let counted = self.of(self.counted_on, 1, self.batch);

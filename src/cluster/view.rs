@@ -230,6 +230,11 @@ impl Draft<'_> {
         &self.free
     }
 
+    /// Whether nothing more can start, whatever it is.
+    pub fn is_full(&self) -> bool {
+        self.view.every_job_needs_devices && self.free.is_exhausted()
+    }
+
     /// Whether a job would run.
     pub fn runs(&self, job: JobId) -> bool {
         self.started.contains_key(&job) || (self.view.running.contains(&job) && !self.stopped.contains(&job))

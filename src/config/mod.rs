@@ -10,6 +10,7 @@
 //! Only this room names the YAML crates.
 
 mod check;
+pub mod cluster;
 pub mod diagnostic;
 pub mod file;
 mod key_path;
@@ -18,6 +19,7 @@ pub mod marked;
 pub mod read;
 pub mod training;
 
+pub use cluster::{ClusterFile, ClusterScenario};
 pub use diagnostic::{Diagnostics, Source};
 pub use key_path::KeyPath;
 pub use marked::Locations;
@@ -35,6 +37,8 @@ use crate::config::read::Tree;
 pub enum Scenario {
     /// `training:`
     Training(Box<TrainingScenario>),
+    /// `cluster:`
+    Cluster(Box<ClusterScenario>),
 }
 
 /// The scenario that a workload file describes, with changes.
@@ -52,6 +56,11 @@ pub fn load(path: &Path, changes: &[Override]) -> Result<Scenario, Diagnostics> 
 /// Every mistake of the text, each where it stands.
 pub fn resolve(source: Source, changes: &[Override]) -> Result<Scenario, Diagnostics> {
     let (tree, locations) = Tree::parse(source, changes)?;
+    if tree.has("cluster") {
+        let file = tree.into_typed(&locations)?;
+        return cluster::resolve::resolve(file, &locations)
+            .map(|scenario| Scenario::Cluster(Box::new(scenario)));
+    }
     let file = tree.into_typed(&locations)?;
     training::resolve::resolve(file, &locations).map(|scenario| Scenario::Training(Box::new(scenario)))
 }
@@ -64,6 +73,7 @@ impl Scenario {
     pub fn training(self) -> TrainingScenario {
         match self {
             Scenario::Training(scenario) => *scenario,
+            Scenario::Cluster(_) => panic!("a cluster workload where training was expected"),
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Each trade has a file here that runs its scenario and says what came of it as an [`Outcome`].
 
+pub(super) mod cluster;
 pub(super) mod training;
 
 use std::path::PathBuf;
@@ -28,6 +29,9 @@ pub(crate) struct Workload {
     /// Seed of every random stream
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
+    /// Count and leave out rows of a trace that cannot be used, instead of refusing it
+    #[arg(long)]
+    pub skip_bad_rows: bool,
 }
 
 impl Workload {
@@ -36,6 +40,7 @@ impl Workload {
         let mut changes: Vec<String> = self.set.iter().chain(more).cloned().collect();
         changes.extend(self.topology.iter().map(|name| format!("topology={name}")));
         changes.extend(self.seed.map(|seed| format!("seed={seed}")));
+        changes.extend(self.skip_bad_rows.then(|| "skip_bad_rows=true".to_owned()));
         let changes: Result<Vec<Override>, _> = changes.iter().map(|text| text.parse()).collect();
         let changes = changes.map_err(Failure::Argument)?;
         Ok(config::load(&self.workload, &changes)?)
@@ -71,6 +76,7 @@ impl Run {
         let report = !self.no_report;
         let outcome = match self.workload.scenario(&[])? {
             Scenario::Training(scenario) => training::run(&scenario, report)?,
+            Scenario::Cluster(scenario) => cluster::run(&scenario, report)?,
         };
         if report {
             let folder = self.common.folder(&outcome.name);
@@ -104,6 +110,10 @@ impl Check {
         let (file, description) = match self.workload.scenario(&[])? {
             Scenario::Training(scenario) => {
                 let description = describe(&scenario.plan, &scenario.notes);
+                (Resolved::of(&scenario.file), description)
+            }
+            Scenario::Cluster(scenario) => {
+                let description = crate::report::cluster::describe(&scenario.plan, &scenario.notes);
                 (Resolved::of(&scenario.file), description)
             }
         };

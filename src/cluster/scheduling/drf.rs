@@ -43,7 +43,7 @@ impl ClusterScheduler for Drf {
         }
         let mut draft = view.draft();
         // Each user's next job is the last of its list.
-        loop {
+        while !draft.is_full() {
             let share = |user: &str| used.get(user).map_or(0.0, |used| used.dominant_share(&totals));
             let neediest = queues
                 .iter()

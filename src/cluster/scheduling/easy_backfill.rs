@@ -39,6 +39,9 @@ impl ClusterScheduler for EasyBackfill {
         };
         let (shadow, mut then) = reservation(view, &draft, head, ends);
         for job in queue {
+            if draft.is_full() {
+                break;
+            }
             let Some(gang) = view.placed(job, view.jobs[job].demand.devices, draft.free()) else { continue };
             if estimated_end(view, job, &gang) > shadow {
                 let mut beside = then.clone();

@@ -23,7 +23,7 @@ impl ClusterScheduler for Fifo {
     fn decide(&mut self, view: &ClusterView) -> Vec<ClusterAction> {
         let mut draft = view.draft();
         for &job in view.pending {
-            if !draft.start(job) && self.strict {
+            if draft.is_full() || (!draft.start(job) && self.strict) {
                 break;
             }
         }

@@ -42,7 +42,7 @@ pub(super) fn by_priority<'v, K: Ord>(
             }
             continue;
         }
-        if victims.is_empty() && view.every_job_needs_devices && draft.free().is_exhausted() {
+        if victims.is_empty() && draft.is_full() {
             return draft;
         }
         let (_, job) = waiting.next().expect("it was peeked at");

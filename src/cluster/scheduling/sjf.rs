@@ -35,7 +35,9 @@ impl ClusterScheduler for Sjf {
         let mut draft = view.draft();
         let mut started = Vec::new();
         for &(estimate, job) in &self.waiting {
-            if draft.start(job) {
+            if draft.is_full() {
+                break;
+            } else if draft.start(job) {
                 started.push((estimate, job));
             } else if self.strict {
                 break;

@@ -67,10 +67,14 @@ fn devices_fail_as_often_as_they_should() {
 #[test]
 fn waiting_is_told_by_its_reason() {
     let outcome = ran(&plan(machine(&[4]), jobs(&[(0, 10, 2), (0, 5, 4), (0, 5, 2)]), r#""fifo""#));
-    let seconds =
-        |reason: Reason| outcome.waited.get(&reason).copied().unwrap_or(0) / u128::from(PICOS_PER_SECOND);
+    let seconds = |devices: u32, reason: Reason| {
+        outcome.waited.get(&(devices, reason)).copied().unwrap_or(0) / u128::from(PICOS_PER_SECOND)
+    };
     // Job 1 until 10 s; job 2 until 10 s held back, then until 15 s while job 1 has everything.
-    assert_eq!((seconds(Reason::Busy), seconds(Reason::HeldBack)), (15, 10));
+    assert_eq!(
+        (seconds(4, Reason::Busy), seconds(2, Reason::HeldBack), seconds(2, Reason::Busy)),
+        (10, 10, 5)
+    );
 }
 
 /// Two of four devices are free, but in two nodes, and the job wants them in one.
@@ -82,7 +86,7 @@ fn a_gang_for_one_node_waits_while_devices_are_scattered() {
     plan.placement = crate::cluster::placement::PlacementSpec::from_name("spread").unwrap();
     let outcome = ran(&plan);
     assert_eq!(starts(&outcome), [0, 0, 10]);
-    assert_eq!(outcome.waited.keys().copied().collect::<Vec<_>>(), [Reason::Fragmented]);
+    assert_eq!(outcome.waited.keys().copied().collect::<Vec<_>>(), [(2, Reason::Fragmented)]);
 }
 
 #[test]

@@ -4,4 +4,5 @@
 mod conservation;
 mod mechanism;
 mod placement;
+mod readers;
 mod schedulers;
