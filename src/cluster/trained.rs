@@ -128,7 +128,7 @@ impl Trained {
             let spec = &self.topology.devices()[device].spec;
             self.compute.admits(spec, plan.precision).map_err(|why| why.to_string())?;
         }
-        let state = State::new(&plan.model, plan.mesh, &plan.stages, plan.precision, plan.moments());
+        let state = State::new(&plan);
         let network = self.network.model(&links_of(&plan.topology));
         let ran = training::run(&plan, &state, &*self.compute, network, None, &mut Silent);
         let outcome = ran.map_err(|failure| failure.to_string())?;
