@@ -102,6 +102,18 @@ impl Gpt {
         let (l, h, s, f, v) = (self.layers, self.hidden, self.sequence, self.ffn(), self.vocabulary);
         Flops(6 * samples * s * (l * (4 * h * h + 2 * h * f) + 2 * l * s * h + v * h))
     }
+
+    /// Flops of the forward pass of one block.
+    pub fn block_flops(&self, samples: u64) -> Flops {
+        let (h, s, f) = (self.hidden, self.sequence, self.ffn());
+        Flops(2 * samples * s * (4 * h * h + 2 * h * f)) + self.attention_flops(samples)
+    }
+
+    /// Flops of the core of attention of one block, forward: Q·Kᵀ and P·V over all pairs, as the formula
+    /// of Narayanan et al. counts them, whatever a causal kernel skips.
+    pub fn attention_flops(&self, samples: u64) -> Flops {
+        Flops(4 * samples * self.sequence * self.sequence * self.hidden)
+    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ pub mod initial;
 pub mod layers;
 pub mod matmul;
 pub mod optimizer;
+mod payload;
 pub mod real;
 #[cfg(test)]
 mod support;

@@ -14,6 +14,7 @@ use crate::ids::{BufferId, CollectiveId, Id, IdVec, OpId, SlotId, StepIndex};
 use crate::numeric::batches::Batches;
 use crate::numeric::formulas::{self, Context, Operands};
 use crate::numeric::optimizer::OptimizerSpec;
+use crate::numeric::payload::Layout;
 use crate::program::{Action, Exchange, Participant, Program};
 use crate::runtime::Interpreter;
 
@@ -187,34 +188,38 @@ impl Values {
 
     /// Runs an exchange on the payloads of all its members, in the order of its plan.
     fn run_exchange(&mut self, program: &Program, exchange: &Exchange) {
-        let mut payloads: Vec<Vec<f32>> =
-            exchange.participants.iter().map(|part| self.payload(program, exchange, part)).collect();
+        let mut payloads: Vec<Vec<f32>> = exchange
+            .participants
+            .iter()
+            .enumerate()
+            .map(|part| self.payload(program, exchange, part))
+            .collect();
         collective::execute(&exchange.plan, &mut payloads, exchange.reduction);
-        for (part, payload) in exchange.participants.iter().zip(payloads) {
-            let mut rest = &payload[..];
-            for &buffer in &part.writes {
-                let length = program.buffers()[buffer].elements as usize;
-                let mut numbers = self.spare.take(length);
-                numbers.copy_from_slice(&rest[..length]);
-                rest = &rest[length..];
+        for (member, (part, payload)) in exchange.participants.iter().zip(payloads).enumerate() {
+            let layout = Layout::of(program, exchange, part);
+            for (at, &buffer) in part.writes.iter().enumerate() {
+                let mut numbers = self.spare.take(program.buffers()[buffer].elements as usize);
+                layout.taken(member, at, &payload, &mut numbers);
                 self.results.entry(part.op).or_default().push((buffer, numbers));
             }
             self.spare.give(payload);
         }
     }
 
-    /// What a member brings: its buffers end to end. The receiver of a send brings room.
-    fn payload(&mut self, program: &Program, exchange: &Exchange, part: &Participant) -> Vec<f32> {
-        let length = |buffers: &[BufferId]| -> usize {
-            buffers.iter().map(|&buffer| program.buffers()[buffer].elements as usize).sum()
-        };
-        let mut payload = self.spare.take(length(&part.reads).max(length(&part.writes)));
-        let mut at = 0;
-        for &buffer in &part.reads {
+    /// What a member brings, laid out as the plan's transfers find it. The receiver of a send brings
+    /// room.
+    fn payload(
+        &mut self,
+        program: &Program,
+        exchange: &Exchange,
+        (member, part): (usize, &Participant),
+    ) -> Vec<f32> {
+        let layout = Layout::of(program, exchange, part);
+        let mut payload = self.spare.take(layout.length);
+        for (at, &buffer) in part.reads.iter().enumerate() {
             let op = exchange.participants[0].op;
             let numbers = read(program, &self.slots, &self.buffers, op, buffer);
-            payload[at..at + numbers.len()].copy_from_slice(numbers);
-            at += numbers.len();
+            layout.given(member, at, numbers, &mut payload);
         }
         payload
     }

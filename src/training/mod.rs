@@ -7,6 +7,7 @@
 //! Training knows nothing of serving, tasks or clusters, reads no files and draws nothing.
 
 pub mod lower;
+pub mod recompute;
 mod run;
 pub mod schedule;
 pub mod state;
@@ -23,9 +24,10 @@ use crate::ids::{DeviceId, Id, IdVec, MicroBatch, Rank, Stage};
 use crate::model::{Model, Piece};
 use crate::numeric::optimizer::OptimizerSpec;
 use crate::parallel::{Axis, Coordinates, Mesh};
+use crate::training::recompute::Recompute;
 use crate::training::schedule::{PipelineShape, ScheduleSpec};
 use crate::training::sync::SyncSpec;
-use crate::units::Bytes;
+use crate::units::{Bytes, Flops};
 
 /// Everything that decides how a model is trained.
 #[derive(Debug, Clone)]
@@ -54,6 +56,10 @@ pub struct TrainingPlan {
     pub sync: SyncSpec,
     /// Least size of a gradient bucket.
     pub bucket: Bytes,
+    /// Whether tensor ranks also split the rows of what they hold in common (Korthikanti et al. 2022).
+    pub sequence_parallel: bool,
+    /// Which activations are computed again instead of kept.
+    pub recompute: Recompute,
     /// How collectives are carried out.
     pub algorithm: AlgorithmSpec,
     /// How weights are stepped.
@@ -101,9 +107,36 @@ impl TrainingPlan {
         self.micro_batch * u64::from(self.micro_batches) * u64::from(self.mesh.data)
     }
 
+    /// Whether the rows between the tensor-parallel regions are split.
+    pub fn splits_rows(&self) -> bool {
+        self.sequence_parallel && self.mesh.tensor > 1
+    }
+
     /// Tokens of a step, over all replicas.
     pub fn tokens_per_step(&self) -> u64 {
         self.global_batch() * self.model.tokens_per_sample()
+    }
+
+    /// Flops of a step as the hardware does them: the model's, and what is computed again.
+    pub fn hardware_flops(&self) -> Flops {
+        let model = self.model.step_flops(self.global_batch());
+        let Model::Gpt(gpt) = &self.model else { return model };
+        let samples = self.global_batch();
+        let pieces = self.model.pieces();
+        let again = match self.recompute {
+            Recompute::Selective => Flops(gpt.attention_flops(samples).get() * gpt.layers),
+            _ => {
+                let blocks = |held: &Range<usize>| {
+                    pieces[held.clone()].iter().filter(|piece| matches!(piece, Piece::Block(_))).count()
+                        as u32
+                };
+                let repeated =
+                    |blocks| (0..blocks).filter(|&at| self.recompute.repeats_block(at)).count() as u64;
+                let repeated: u64 = self.stages.iter().map(|held| repeated(blocks(held))).sum();
+                Flops(gpt.block_flops(samples).get() * repeated)
+            }
+        };
+        model + again
     }
 
     /// How many moments the optimiser keeps.

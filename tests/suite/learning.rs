@@ -185,3 +185,20 @@ fn every_schedule_trains_as_one_device_does() {
     let order = "parallel.schedule={custom: {order: [F0 F1 D0 D1, F0 F1 B1 B0 W0 W1]}}";
     equals_one_device(&["training.micro_batch=4", order], &alone);
 }
+
+#[test]
+fn split_rows_and_recomputation_train_as_one_device_does() {
+    let alone = alone();
+    for recompute in ["none", "selective", "full", "{blocks: 1}"] {
+        for (schedule, rows) in [("one_f_one_b", true), ("zb_h1", false), ("interleaved", true)] {
+            let changes = [
+                format!("recompute={recompute}"),
+                format!("parallel.schedule={schedule}"),
+                format!("parallel.sequence_parallel={rows}"),
+            ];
+            equals_one_device(&changes.each_ref().map(String::as_str), &alone);
+        }
+    }
+    let mesh = ["parallel.data=1", "parallel.pipeline=1", "parallel.tensor=4"];
+    equals_one_device(&[&mesh[..], &["parallel.sequence_parallel=true"][..]].concat(), &alone);
+}

@@ -12,6 +12,7 @@ use crate::hardware::Precision;
 use crate::model::Model;
 use crate::numeric::optimizer::OptimizerSpec;
 use crate::rng::Seed;
+use crate::training::recompute::Recompute;
 use crate::training::schedule::ScheduleSpec;
 use crate::training::sync::SyncSpec;
 use crate::units::Bytes;
@@ -37,6 +38,9 @@ pub struct TrainingFile {
     /// How it is split.
     #[serde(default)]
     pub parallel: Parallel,
+    /// Which activations are computed again in the backward pass instead of kept.
+    #[serde(default)]
+    pub recompute: Recompute,
     /// How closely time is modelled.
     #[serde(default)]
     pub fidelity: Fidelity,
@@ -147,6 +151,8 @@ pub struct Parallel {
     pub pipeline: u32,
     /// Tensor ranks.
     pub tensor: u32,
+    /// Whether tensor ranks also split the rows between their regions.
+    pub sequence_parallel: bool,
     /// The order of passes.
     pub schedule: ScheduleSpec,
     /// What replicas exchange.
@@ -161,6 +167,7 @@ impl Default for Parallel {
             data: 1,
             pipeline: 1,
             tensor: 1,
+            sequence_parallel: false,
             schedule: ScheduleSpec::from_name("one_f_one_b").expect("a listed schedule"),
             sync: SyncSpec::from_name("all_reduce").expect("a listed sync"),
             collective: AlgorithmSpec::from_name("ring").expect("a listed algorithm"),

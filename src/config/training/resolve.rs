@@ -95,6 +95,8 @@ pub fn resolve(file: TrainingFile, locations: &Locations) -> Result<TrainingScen
         schedule: file.parallel.schedule.clone(),
         sync: file.parallel.sync.clone(),
         bucket: file.training.bucket,
+        sequence_parallel: file.parallel.sequence_parallel,
+        recompute: file.recompute,
         algorithm: file.parallel.collective.clone(),
         optimizer: file.training.optimizer.clone(),
         clip: file.training.gradient_clipping,
@@ -347,6 +349,14 @@ impl Check<'_> {
 
     /// What members of registries ask of the rest.
     fn policies(&mut self, plan: &TrainingPlan, file: &TrainingFile) {
+        let rows = plan.micro_batch * plan.model.tokens_per_sample();
+        if plan.splits_rows() && !matches!(plan.model, Model::Gpt(_)) {
+            self.wrong("parallel.sequence_parallel", "only a gpt has rows that tensor ranks can split", "");
+        } else if plan.splits_rows() && !rows.is_multiple_of(u64::from(plan.mesh.tensor)) {
+            let tensor = plan.mesh.tensor;
+            let why = format!("{tensor} tensor ranks do not divide the {rows} rows of a micro-batch");
+            self.wrong("parallel.sequence_parallel", why, "");
+        }
         if let Err(why) = plan.schedule.admits(plan.shape()) {
             self.wrong("parallel.schedule", why, "");
         }

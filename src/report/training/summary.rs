@@ -100,8 +100,7 @@ impl TrainingSummary {
             tokens_per_second_per_device: rate(per_step) / f64::from(ranks),
             tflops_per_device: rate(flops) / f64::from(ranks) / 1e12,
             mfu,
-            // Nothing is computed twice yet, so the hardware does the model's flops.
-            hfu: mfu,
+            hfu: peak.map(|peak| rate(plan.hardware_flops().as_f64()) / peak),
             breakdown_s: Part::ALL.iter().map(|&part| (part.key(), breakdown.mean_seconds(part))).collect(),
             bubble_fraction: breakdown.mean_seconds(Part::Bubble) / step.seconds(),
             memory_peak_bytes,

@@ -84,6 +84,12 @@ impl<'a> Emitter<'a> {
         };
     }
 
+    /// Does something under another activity, as ops of its own.
+    pub(super) fn activity(&mut self, ranks: &[Rank], activity: Activity) -> Activity {
+        self.flush(ranks);
+        std::mem::replace(&mut self.activity, activity)
+    }
+
     /// Whether weight gradients wait for a pass of their own.
     pub(super) fn put_off_weights(&mut self, put_off: bool) {
         self.put_off = put_off;
@@ -205,7 +211,8 @@ impl<'a> Emitter<'a> {
             writes: vec![buffer],
         });
         let label = OpLabel { name: "all-reduce", ..self.label };
-        self.exchange(Stream::Tensor, Activity::TensorComm, label, bytes, reduction, parts.collect());
+        let kind = CollectiveKind::AllReduce;
+        self.exchange(kind, Stream::Tensor, Activity::TensorComm, label, bytes, reduction, parts.collect());
         for &rank in &cell.ranks {
             let weights = std::mem::take(&mut self.weights[rank]);
             self.pending[rank].extend(weights);
@@ -213,9 +220,49 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    /// An all-reduce among parts.
+    /// Every rank of a cell gets the rows of all (`whole` numbers), each having its own.
+    pub(super) fn gather_rows(&mut self, cell: &Cell, buffers: &PerRank, whole: u64) -> PerRank {
+        let gathered: PerRank = cell.ranks.iter().map(|&rank| self.activation(rank, whole)).collect();
+        self.tensor_exchange(cell, CollectiveKind::AllGather, buffers, &gathered, whole);
+        gathered
+    }
+
+    /// Every rank of a cell gets its own rows of the sum of all (`whole` numbers each).
+    pub(super) fn scatter_rows(&mut self, cell: &Cell, buffers: &PerRank, whole: u64) -> PerRank {
+        let own = whole / cell.ranks.len() as u64;
+        let scattered: PerRank = cell.ranks.iter().map(|&rank| self.activation(rank, own)).collect();
+        self.tensor_exchange(cell, CollectiveKind::ReduceScatter, buffers, &scattered, whole);
+        scattered
+    }
+
+    /// An exchange of the tensor ranks of a cell in the precision of activations; weight gradients
+    /// that have gathered run while it is on its way.
+    fn tensor_exchange(
+        &mut self,
+        cell: &Cell,
+        kind: CollectiveKind,
+        reads: &PerRank,
+        writes: &PerRank,
+        whole: u64,
+    ) {
+        for &rank in &cell.ranks {
+            self.flush_pending(rank);
+        }
+        let parts = cell.ranks.iter().zip(reads.iter().zip(writes));
+        let parts =
+            parts.map(|(&rank, (&read, &write))| Part { rank, reads: vec![read], writes: vec![write] });
+        let label = OpLabel { name: kind.name(), ..self.label };
+        let (stream, activity) = (Stream::Tensor, Activity::TensorComm);
+        let bytes = self.plan.precision.bytes_of(whole);
+        self.exchange(kind, stream, activity, label, bytes, Reduction::Sum, parts.collect());
+        self.flush(&cell.ranks);
+    }
+
+    /// An exchange among parts.
+    #[allow(clippy::too_many_arguments)] // what an exchange is, once
     pub(super) fn exchange(
         &mut self,
+        kind: CollectiveKind,
         stream: Stream,
         activity: Activity,
         label: OpLabel,
@@ -224,8 +271,7 @@ impl<'a> Emitter<'a> {
         parts: Vec<Part>,
     ) {
         let ranks: Vec<Rank> = parts.iter().map(|part| part.rank).collect();
-        let plan = self.plan_of(CollectiveKind::AllReduce, bytes, &ranks);
-        let kind = CollectiveKind::AllReduce;
+        let plan = self.plan_of(kind, bytes, &ranks);
         self.builder.exchange(ExchangeSpec { kind, reduction, bytes, plan, stream, activity, label, parts });
     }
 

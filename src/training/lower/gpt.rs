@@ -6,6 +6,11 @@
 //! residual stream) and one backward (of the gradient of its input). The vocabulary of the embedding
 //! and of the logits is split too.
 //!
+//! With sequence parallelism (Korthikanti et al., "Reducing Activation Recomputation in Large
+//! Transformer Models", MLSys 2023, section 4.2.2) the rows of the residual stream are split between
+//! those regions: an all-gather leads into a region and a reduce-scatter out of it. What is gathered
+//! for a map is gathered again for its weight gradient instead of being kept.
+//!
 //! Letters: x the residual stream (rows, hidden), n a norm's output, o an attention's, p a partial
 //! sum, a and h before and after the MLP's nonlinearity; d… a gradient.
 
@@ -14,9 +19,10 @@ use crate::hardware::Precision;
 use crate::ids::{BufferId, Rank};
 use crate::model::{Gpt, Model, Piece};
 use crate::program::{Formula, Reduction};
-use crate::trace::MemoryUse;
+use crate::trace::{Activity, MemoryUse};
 use crate::training::lower::emit::ParameterBuffers;
 use crate::training::lower::{Cell, Lowering, PerRank, Saved, kernels};
+use crate::training::recompute::Recompute;
 
 /// What a block keeps for its backward pass, on each rank.
 #[derive(Debug, Clone)]
@@ -78,6 +84,30 @@ impl Lowering<'_> {
         self.gpt().hidden
     }
 
+    /// Rows of the residual stream that one rank holds.
+    fn own_rows(&self) -> u64 {
+        if self.plan.splits_rows() { self.rows() / self.tensor() } else { self.rows() }
+    }
+
+    /// Into a tensor-parallel region: every rank needs every row.
+    fn enter(&mut self, cell: &Cell, n: PerRank) -> PerRank {
+        if !self.plan.splits_rows() {
+            return n;
+        }
+        let whole = self.rows() * self.hidden();
+        self.emitter.gather_rows(cell, &n, whole)
+    }
+
+    /// Out of a tensor-parallel region: partial sums meet, whole or each rank its own rows.
+    fn leave(&mut self, cell: &Cell, partial: PerRank) -> PerRank {
+        if !self.plan.splits_rows() {
+            self.emitter.reduce_tensor(cell, &partial, self.plan.precision, Reduction::Sum);
+            return partial;
+        }
+        let whole = self.rows() * self.hidden();
+        self.emitter.scatter_rows(cell, &partial, whole)
+    }
+
     fn tensor(&self) -> u64 {
         u64::from(self.plan.mesh.tensor)
     }
@@ -97,13 +127,15 @@ impl Lowering<'_> {
             self.emitter.run(rank, formula, kernel, &[tokens[index], table.weight], &[x], &[]);
             partial.push(x);
         }
-        self.emitter.reduce_tensor(cell, &partial, precision, Reduction::Sum);
+        let partial = self.leave(cell, partial);
+        let own = self.own_rows();
         let mut out = PerRank::new();
         for (index, &rank) in cell.ranks.iter().enumerate() {
             let [_, positions] = self.two(rank, Piece::Embedding);
-            let y = self.emitter.activation(rank, rows * hidden);
-            let formula = Formula::AddPositions { first: 0, sequence, width: hidden as u32 };
-            let kernel = kernels::elementwise(rows * hidden, 2, 1, 1, precision);
+            let y = self.emitter.activation(rank, own * hidden);
+            let first = self.first_row(index);
+            let formula = Formula::AddPositions { first, sequence, width: hidden as u32 };
+            let kernel = kernels::elementwise(own * hidden, 2, 1, 1, precision);
             self.emitter.run(rank, formula, kernel, &[partial[index], positions.weight], &[y], &[]);
             out.push(y);
         }
@@ -115,15 +147,17 @@ impl Lowering<'_> {
         let share = self.gpt().vocabulary / self.tensor();
         let sequence = self.gpt().sequence as u32;
         let precision = self.plan.precision;
+        let own = self.own_rows();
+        let all = self.enter(cell, dx.clone());
         for (index, &rank) in cell.ranks.iter().enumerate() {
             let [table, positions] = self.two(rank, Piece::Embedding);
             let width = hidden as u32;
-            let formula = Formula::PositionsWeight { first: 0, sequence, width };
-            let kernel = kernels::elementwise(rows * hidden, 1, 0, 1, precision);
+            let formula = Formula::PositionsWeight { first: self.first_row(index), sequence, width };
+            let kernel = kernels::elementwise(own * hidden, 1, 0, 1, precision);
             self.emitter.run_weight(rank, formula, kernel, &[dx[index]], &[positions.gradient]);
             let formula = Formula::EmbedWeight { first_row: index as u32 * share as u32, width };
             let kernel = kernels::embedding(rows, hidden, true, precision);
-            self.emitter.run_weight(rank, formula, kernel, &[tokens[index], dx[index]], &[table.gradient]);
+            self.emitter.run_weight(rank, formula, kernel, &[tokens[index], all[index]], &[table.gradient]);
         }
         PerRank::new()
     }
@@ -134,6 +168,15 @@ impl Lowering<'_> {
         let (p, mlp) = self.mlp_forward(cell, piece, &x);
         let x = self.add_to_stream(cell, piece, block::DOWN + 1, &x, &p);
         (x, Saved::Block(Box::new(BlockSaved { attention, mlp })))
+    }
+
+    /// Goes through a block a second time for what the first time did not keep.
+    pub(super) fn block_again(&mut self, cell: &Cell, piece: Piece, x: PerRank) -> Box<BlockSaved> {
+        let activity = self.emitter.activity(&cell.ranks, Activity::Recompute);
+        let (_, keep) = self.block_forward(cell, piece, x);
+        self.emitter.activity(&cell.ranks, activity);
+        let Saved::Block(keep) = keep else { unreachable!("a block keeps what a block keeps") };
+        keep
     }
 
     pub(super) fn block_backward(
@@ -154,25 +197,51 @@ impl Lowering<'_> {
         piece: Piece,
         x: &PerRank,
     ) -> (PerRank, Vec<AttentionSaved>) {
-        let (rows, hidden) = (self.rows(), self.hidden());
+        let hidden = self.hidden();
         let own = hidden / self.tensor();
         let (formula, shape) = self.attention_shape();
         let mut saved = Vec::new();
         let mut partial = PerRank::new();
+        let norms = self.norms_forward(cell, piece, block::ATTENTION_NORM, x);
+        let n = self.enter(cell, norms.iter().map(|norm| norm.n).collect());
         for (index, &rank) in cell.ranks.iter().enumerate() {
             let w = self.emitter.parameters(rank, piece);
-            let norm = self.norm_forward(rank, &w[block::ATTENTION_NORM..], x[index]);
-            let qkv = self.linear_forward(rank, &w[block::QKV..block::QKV + 2], norm.n, (hidden, 3 * own));
-            let o = self.emitter.activation(rank, rows * own);
-            let log_sum_exp = self.emitter.bytes_buffer(rank, rows * shape.heads, 4, MemoryUse::Activations);
-            let kernel = kernels::attention(shape, false);
-            self.emitter.run(rank, formula, kernel, &[qkv], &[o, log_sum_exp], &[]);
+            let norm = norms[index];
+            let qkv = self.linear_forward(rank, &w[block::QKV..block::QKV + 2], n[index], (hidden, 3 * own));
+            let (o, log_sum_exp) = self.attend(rank, qkv, formula, shape);
             let p = self.linear_forward(rank, &w[block::OUTPUT..block::OUTPUT + 1], o, (own, hidden));
             saved.push(AttentionSaved { norm, qkv, o, log_sum_exp });
             partial.push(p);
         }
-        self.emitter.reduce_tensor(cell, &partial, self.plan.precision, Reduction::Sum);
-        (partial, saved)
+        (self.leave(cell, partial), saved)
+    }
+
+    /// The core of attention on this rank's heads.
+    fn attend(
+        &mut self,
+        rank: Rank,
+        qkv: BufferId,
+        formula: Formula,
+        shape: kernels::AttentionShape,
+    ) -> (BufferId, BufferId) {
+        let rows = self.rows();
+        let o = self.emitter.activation(rank, rows * shape.heads * shape.head_dim);
+        let log_sum_exp = self.emitter.bytes_buffer(rank, rows * shape.heads, 4, MemoryUse::Activations);
+        let kernel = kernels::attention(shape, false);
+        self.emitter.run(rank, formula, kernel, &[qkv], &[o, log_sum_exp], &[]);
+        (o, log_sum_exp)
+    }
+
+    /// What attention kept, its core computed again where it was not.
+    fn attention_again(&mut self, rank: Rank, keep: &AttentionSaved) -> AttentionSaved {
+        if self.plan.recompute != Recompute::Selective {
+            return *keep;
+        }
+        let (formula, shape) = self.attention_shape();
+        let activity = self.emitter.activity(&[rank], Activity::Recompute);
+        let (o, log_sum_exp) = self.attend(rank, keep.qkv, formula, shape);
+        self.emitter.activity(&[rank], activity);
+        AttentionSaved { o, log_sum_exp, ..*keep }
     }
 
     fn attention_backward(
@@ -187,26 +256,23 @@ impl Lowering<'_> {
         let (forward, shape) = self.attention_shape();
         let Formula::Attention { heads, head_dim, sequence } = forward else { unreachable!("see there") };
         let formula = Formula::AttentionInput { heads, head_dim, sequence };
+        let dp = self.enter(cell, dx.clone());
+        let n = self.enter(cell, saved.iter().map(|keep| keep.norm.n).collect());
         let mut dn = PerRank::new();
         for (index, &rank) in cell.ranks.iter().enumerate() {
             let w = self.emitter.parameters(rank, piece);
-            let keep = &saved[index];
+            let keep = self.attention_again(rank, &saved[index]);
             self.bias_backward(rank, w[block::OUTPUT + 1], dx[index]);
-            let d_o = self.linear_backward(
-                rank,
-                &w[block::OUTPUT..block::OUTPUT + 1],
-                dx[index],
-                keep.o,
-                (own, hidden),
-            );
+            let output = &w[block::OUTPUT..block::OUTPUT + 1];
+            let d_o = self.linear_backward(rank, output, dp[index], keep.o, (own, hidden));
             let dqkv = self.emitter.activation(rank, rows * 3 * own);
             let kernel = kernels::attention(shape, true);
             let reads = [d_o, keep.qkv, keep.o, keep.log_sum_exp];
             self.emitter.run(rank, formula, kernel, &reads, &[dqkv], &[]);
             let qkv = &w[block::QKV..block::QKV + 2];
-            dn.push(self.linear_backward(rank, qkv, dqkv, keep.norm.n, (hidden, 3 * own)));
+            dn.push(self.linear_backward(rank, qkv, dqkv, n[index], (hidden, 3 * own)));
         }
-        self.emitter.reduce_tensor(cell, &dn, self.plan.precision, Reduction::Sum);
+        let dn = self.leave(cell, dn);
         let norms = saved.iter().map(|keep| keep.norm).collect::<Vec<_>>();
         self.norm_backward(cell, piece, block::ATTENTION_NORM, &dn, &norms, Some(&dx))
     }
@@ -217,37 +283,40 @@ impl Lowering<'_> {
         let own = self.gpt().ffn() / self.tensor();
         let mut saved = Vec::new();
         let mut partial = PerRank::new();
+        let norms = self.norms_forward(cell, piece, block::MLP_NORM, x);
+        let n = self.enter(cell, norms.iter().map(|norm| norm.n).collect());
         for (index, &rank) in cell.ranks.iter().enumerate() {
             let w = self.emitter.parameters(rank, piece);
-            let norm = self.norm_forward(rank, &w[block::MLP_NORM..], x[index]);
-            let a = self.linear_forward(rank, &w[block::UP..block::UP + 2], norm.n, (hidden, own));
+            let norm = norms[index];
+            let a = self.linear_forward(rank, &w[block::UP..block::UP + 2], n[index], (hidden, own));
             let h = self.emitter.activation(rank, rows * own);
             let kernel = kernels::elementwise(rows * own, 1, 1, kernels::GELU_FLOPS, self.plan.precision);
             self.emitter.run(rank, Formula::Gelu, kernel, &[a], &[h], &[]);
             partial.push(self.linear_forward(rank, &w[block::DOWN..block::DOWN + 1], h, (own, hidden)));
             saved.push(MlpSaved { norm, a, h });
         }
-        self.emitter.reduce_tensor(cell, &partial, self.plan.precision, Reduction::Sum);
-        (partial, saved)
+        (self.leave(cell, partial), saved)
     }
 
     fn mlp_backward(&mut self, cell: &Cell, piece: Piece, dx: PerRank, saved: &[MlpSaved]) -> PerRank {
         let (rows, hidden) = (self.rows(), self.hidden());
         let own = self.gpt().ffn() / self.tensor();
+        let dp = self.enter(cell, dx.clone());
+        let n = self.enter(cell, saved.iter().map(|keep| keep.norm.n).collect());
         let mut dn = PerRank::new();
         for (index, &rank) in cell.ranks.iter().enumerate() {
             let w = self.emitter.parameters(rank, piece);
             let keep = &saved[index];
             self.bias_backward(rank, w[block::DOWN + 1], dx[index]);
             let down = &w[block::DOWN..block::DOWN + 1];
-            let dh = self.linear_backward(rank, down, dx[index], keep.h, (own, hidden));
+            let dh = self.linear_backward(rank, down, dp[index], keep.h, (own, hidden));
             let da = self.emitter.activation(rank, rows * own);
             let kernel = kernels::elementwise(rows * own, 2, 1, kernels::GELU_FLOPS, self.plan.precision);
             self.emitter.run(rank, Formula::GeluInput, kernel, &[dh, keep.a], &[da], &[]);
             let up = &w[block::UP..block::UP + 2];
-            dn.push(self.linear_backward(rank, up, da, keep.norm.n, (hidden, own)));
+            dn.push(self.linear_backward(rank, up, da, n[index], (hidden, own)));
         }
-        self.emitter.reduce_tensor(cell, &dn, self.plan.precision, Reduction::Sum);
+        let dn = self.leave(cell, dn);
         let norms = saved.iter().map(|keep| keep.norm).collect::<Vec<_>>();
         self.norm_backward(cell, piece, block::MLP_NORM, &dn, &norms, Some(&dx))
     }
@@ -259,12 +328,12 @@ impl Lowering<'_> {
     pub(super) fn head_forward(&mut self, cell: &Cell, x: PerRank, targets: &PerRank) -> (PerRank, Saved) {
         let (rows, hidden) = (self.rows(), self.hidden());
         let share = self.gpt().vocabulary / self.tensor();
-        let (mut norm, mut logits) = (Vec::new(), PerRank::new());
+        let norm = self.norms_forward(cell, Piece::Head, 0, &x);
+        let n = self.enter(cell, norm.iter().map(|norm| norm.n).collect());
+        let mut logits = PerRank::new();
         for (index, &rank) in cell.ranks.iter().enumerate() {
             let w = self.emitter.parameters(rank, Piece::Head);
-            let kept = self.norm_forward(rank, &w, x[index]);
-            logits.push(self.linear_forward(rank, &w[2..3], kept.n, (hidden, share)));
-            norm.push(kept);
+            logits.push(self.linear_forward(rank, &w[2..3], n[index], (hidden, share)));
         }
         let (max, sums) = self.cross_entropy_forward(cell, &logits, targets, share, rows);
         let targets = targets.clone();
@@ -274,15 +343,15 @@ impl Lowering<'_> {
     pub(super) fn head_backward(&mut self, cell: &Cell, saved: &HeadSaved) -> PerRank {
         let hidden = self.hidden();
         let share = self.gpt().vocabulary / self.tensor();
+        let n = self.enter(cell, saved.norm.iter().map(|norm| norm.n).collect());
         let mut dn = PerRank::new();
         for (index, &rank) in cell.ranks.iter().enumerate() {
             let w = self.emitter.parameters(rank, Piece::Head);
             let reads = [saved.logits[index], saved.targets[index], saved.max[index], saved.sums[index]];
             let dlogits = self.cross_entropy_backward(rank, index, reads, share);
-            let n = saved.norm[index].n;
-            dn.push(self.linear_backward(rank, &w[2..3], dlogits, n, (hidden, share)));
+            dn.push(self.linear_backward(rank, &w[2..3], dlogits, n[index], (hidden, share)));
         }
-        self.emitter.reduce_tensor(cell, &dn, self.plan.precision, Reduction::Sum);
+        let dn = self.leave(cell, dn);
         self.norm_backward(cell, Piece::Head, 0, &dn, &saved.norm, None)
     }
 
@@ -369,8 +438,23 @@ impl Lowering<'_> {
         (formula, shape)
     }
 
+    /// The first row of the micro-batch that a rank of a cell holds between tensor-parallel regions.
+    fn first_row(&self, index: usize) -> u32 {
+        if self.plan.splits_rows() { index as u32 * self.own_rows() as u32 } else { 0 }
+    }
+
+    /// A norm on every rank of a cell, with the parameters that begin at `first`.
+    fn norms_forward(&mut self, cell: &Cell, piece: Piece, first: usize, x: &PerRank) -> Vec<NormSaved> {
+        let mut norms = Vec::new();
+        for (index, &rank) in cell.ranks.iter().enumerate() {
+            let w = self.emitter.parameters(rank, piece);
+            norms.push(self.norm_forward(rank, &w[first..], x[index]));
+        }
+        norms
+    }
+
     fn norm_forward(&mut self, rank: Rank, w: &[ParameterBuffers], x: BufferId) -> NormSaved {
-        let (rows, hidden) = (self.rows(), self.hidden());
+        let (rows, hidden) = (self.own_rows(), self.hidden());
         let n = self.emitter.activation(rank, rows * hidden);
         let statistics = self.emitter.bytes_buffer(rank, 2 * rows, 4, MemoryUse::Activations);
         let formula = Formula::Norm { width: hidden as u32 };
@@ -389,7 +473,7 @@ impl Lowering<'_> {
         saved: &[NormSaved],
         beside: Option<&PerRank>,
     ) -> PerRank {
-        let (rows, hidden) = (self.rows(), self.hidden());
+        let (rows, hidden) = (self.own_rows(), self.hidden());
         let precision = self.plan.precision;
         let width = hidden as u32;
         let mut out = PerRank::new();
@@ -471,7 +555,7 @@ impl Lowering<'_> {
 
     /// x + p + b, where b is the bias of the row-split map whose partial sums p were.
     fn add_to_stream(&mut self, cell: &Cell, piece: Piece, bias: usize, x: &PerRank, p: &PerRank) -> PerRank {
-        let elements = self.rows() * self.hidden();
+        let elements = self.own_rows() * self.hidden();
         let mut out = PerRank::new();
         for (index, &rank) in cell.ranks.iter().enumerate() {
             let b = self.emitter.parameters(rank, piece)[bias];

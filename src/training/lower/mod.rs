@@ -40,8 +40,12 @@ type Key = (u32, Stage, MicroBatch);
 /// What a piece's forward pass keeps for its backward pass.
 #[derive(Debug, Clone)]
 enum Saved {
-    Embedding { tokens: PerRank },
+    Embedding {
+        tokens: PerRank,
+    },
     Block(Box<gpt::BlockSaved>),
+    /// The input of a block that is computed again.
+    Input(PerRank),
     Head(Box<gpt::HeadSaved>),
     Dense(dense::DenseSaved),
     Loss(dense::LossSaved),
@@ -218,12 +222,21 @@ impl<'a> Lowering<'a> {
             }
         }
         let mut saved = Vec::new();
+        let mut blocks = 0;
         for index in self.plan.stages[cell.stage].clone() {
             let piece = self.pieces[index];
             self.emitter.piece(piece);
             let (next, keep) = match piece {
+                Piece::Block(_) if self.trains && self.plan.recompute.repeats_block(blocks) => {
+                    blocks += 1;
+                    let (next, _) = self.block_forward(cell, piece, x.clone());
+                    (next, Saved::Input(x))
+                }
                 Piece::Embedding => self.embedding_forward(cell, x),
-                Piece::Block(_) => self.block_forward(cell, piece, x),
+                Piece::Block(_) => {
+                    blocks += 1;
+                    self.block_forward(cell, piece, x)
+                }
                 Piece::Head => self.head_forward(cell, x, &self.targets[&key].clone()),
                 Piece::Dense(_) => self.dense_forward(cell, piece, x),
                 Piece::Loss => self.loss_forward(cell, x, &self.targets[&key].clone()),
@@ -260,6 +273,10 @@ impl<'a> Lowering<'a> {
             dx = match keep {
                 Saved::Embedding { tokens } => self.embedding_backward(cell, dx, &tokens),
                 Saved::Block(keep) => self.block_backward(cell, piece, dx, &keep),
+                Saved::Input(x) => {
+                    let keep = self.block_again(cell, piece, x);
+                    self.block_backward(cell, piece, dx, &keep)
+                }
                 Saved::Head(keep) => self.head_backward(cell, &keep),
                 Saved::Dense(keep) => self.dense_backward(cell, piece, dx, &keep),
                 Saved::Loss(keep) => self.loss_backward(cell, &keep),

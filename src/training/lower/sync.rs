@@ -1,5 +1,6 @@
 //! The end of a step: gradients meet, are clipped, and the optimiser steps; or sub-models are fused.
 
+use crate::collective::CollectiveKind;
 use crate::ids::{BufferId, Rank, Stage};
 use crate::model::Piece;
 use crate::program::{Formula, OpLabel, OptimizerRule, Part, Reduction};
@@ -17,6 +18,9 @@ impl Lowering<'_> {
     /// Sums the gradients of a stage over replicas, bucket by bucket. Each bucket leaves when its last
     /// gradient is ready, under what is left of the backward pass.
     pub(super) fn reduce_gradients(&mut self, stage: Stage) {
+        if self.plan.splits_rows() {
+            self.sum_common_gradients(stage);
+        }
         let reduces = self.plan.sync.action(self.step) == SyncAction::ReduceGradients;
         if !reduces || self.plan.replicas() == 1 {
             return;
@@ -27,15 +31,50 @@ impl Lowering<'_> {
         }
     }
 
+    /// Sums over tensor ranks the gradients of what they all hold whole: with split rows each has seen
+    /// its own rows only.
+    fn sum_common_gradients(&mut self, stage: Stage) {
+        let label = OpLabel { name: "common gradients", stage: Some(stage), ..OpLabel::default() };
+        let width = ParameterBytes::of(self.plan.precision).gradient();
+        for (replica, copy) in self.plan.copies() {
+            let ranks = self.plan.cell_ranks(replica, copy, stage);
+            let part = |rank| {
+                let buffers = self.common_gradients(stage, rank);
+                Part { rank, reads: buffers.clone(), writes: buffers }
+            };
+            let parts: Vec<Part> = ranks.into_iter().map(part).collect();
+            let elements: u64 = parts[0].reads.iter().map(|&buffer| self.emitter.elements(buffer)).sum();
+            if elements > 0 {
+                let (kind, bytes) = (CollectiveKind::AllReduce, Bytes(elements * width));
+                let (stream, activity) = (Stream::Tensor, Activity::TensorComm);
+                self.emitter.exchange(kind, stream, activity, label, bytes, Reduction::Sum, parts);
+            }
+        }
+    }
+
+    fn common_gradients(&mut self, stage: Stage, rank: Rank) -> Vec<BufferId> {
+        let state = self.emitter.state();
+        let pieces = self.plan.stages[stage].clone().map(|index| self.pieces[index]);
+        let slots = pieces.flat_map(|piece| state.of(rank, piece));
+        let common = slots.filter(|slots| slots.parameter.is_replicated());
+        common.map(|slots| self.emitter.slot(slots.gradient)).collect()
+    }
+
     /// Cuts the parameters of a stage into buckets of at least the plan's size, last piece first.
     fn buckets(&self, stage: Stage, width: u64) -> Vec<Bucket> {
         let first = self.plan.cell_ranks(0, 0, stage)[0];
         let mut buckets = Vec::new();
         let mut bucket = Bucket::new();
+        // What waits for a sum over tensor ranks at the end must not keep the others waiting.
+        let mut late = Bucket::new();
         let mut bytes = 0;
         for index in self.plan.stages[stage].clone().rev() {
             let piece = self.pieces[index];
             for (position, slots) in self.emitter.state().of(first, piece).iter().enumerate() {
+                if self.plan.splits_rows() && slots.parameter.is_replicated() {
+                    late.push((piece, position));
+                    continue;
+                }
                 bucket.push((piece, position));
                 bytes += slots.elements * width;
             }
@@ -44,7 +83,7 @@ impl Lowering<'_> {
                 bytes = 0;
             }
         }
-        buckets.extend(Some(bucket).filter(|bucket| !bucket.is_empty()));
+        buckets.extend([bucket, late].into_iter().filter(|bucket| !bucket.is_empty()));
         buckets
     }
 
@@ -73,7 +112,15 @@ impl Lowering<'_> {
             let elements: u64 = parts[0].reads.iter().map(|&buffer| self.emitter.elements(buffer)).sum();
             let label = OpLabel { name, stage: Some(stage), ..OpLabel::default() };
             let bytes = Bytes(elements * width);
-            self.emitter.exchange(Stream::Data, Activity::DataComm, label, bytes, Reduction::Sum, parts);
+            self.emitter.exchange(
+                CollectiveKind::AllReduce,
+                Stream::Data,
+                Activity::DataComm,
+                label,
+                bytes,
+                Reduction::Sum,
+                parts,
+            );
         }
     }
 
@@ -119,7 +166,15 @@ impl Lowering<'_> {
                 self.emitter.flush(&[rank]);
             }
             let label = OpLabel { name: "gradient norm", ..OpLabel::default() };
-            self.emitter.exchange(Stream::Data, Activity::DataComm, label, Bytes(4), Reduction::Sum, parts);
+            self.emitter.exchange(
+                CollectiveKind::AllReduce,
+                Stream::Data,
+                Activity::DataComm,
+                label,
+                Bytes(4),
+                Reduction::Sum,
+                parts,
+            );
         }
         self.emitter.phase(Activity::Optimizer, "optimizer");
         for rank in mesh.all() {
@@ -172,7 +227,7 @@ impl Lowering<'_> {
     /// Model fusion: every replica's parameters become the average of all.
     fn average_parameters(&mut self) {
         let width = ParameterBytes::of(self.plan.precision).weight();
-        for stage in self.plan.stages.enumerate().map(|(stage, _)| stage) {
+        for (stage, _) in self.plan.stages.enumerate() {
             for bucket in self.buckets(stage, width) {
                 self.exchange_bucket(stage, &bucket, width, "average parameters", false);
             }
