@@ -15,6 +15,7 @@ use crate::network::{NetworkSpec, links_of};
 use crate::numeric::optimizer::OptimizerSpec;
 use crate::parallel::Mesh;
 use crate::trace::{Listener, Span};
+use crate::training::recompute::Recompute;
 use crate::training::schedule::ScheduleSpec;
 use crate::training::state::State;
 use crate::training::sync::SyncSpec;
@@ -67,7 +68,7 @@ impl Profile {
             topology: Arc::clone(topology),
             mesh: Mesh { data: count / each, pipeline: self.pipeline, context: 1, tensor: self.tensor },
             placement: devices.iter().copied().collect::<IdVec<Rank, DeviceId>>(),
-            stages: even_stages(&self.model, self.pipeline)?,
+            stages: even_stages(&self.model, self.pipeline * self.schedule.stages_per_rank())?,
             micro_batch: self.micro_batch,
             micro_batches: self.micro_batches,
             // The second step finds the devices as the first left them: it is the one that repeats.
@@ -76,6 +77,8 @@ impl Profile {
             schedule: self.schedule.clone(),
             sync: self.sync.clone(),
             bucket: self.bucket,
+            sequence_parallel: false,
+            recompute: Recompute::None,
             algorithm: self.algorithm.clone(),
             optimizer: self.optimizer.clone(),
             clip: None,
