@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::cli::run::training::train;
-use crate::cli::run::{Workload, json};
+use crate::cli::run::{Outcome, Workload, cluster, json};
 use crate::cli::{Common, Failure, Format};
 use crate::config::Scenario;
 use crate::planning::{Variation, combinations};
@@ -19,6 +19,9 @@ pub(crate) struct Compare {
     /// A key and the values that it takes in turn; several keys give every combination
     #[arg(long = "vary", value_name = "KEY=A,B,…", required = true)]
     vary: Vec<Variation>,
+    /// Run every combination with as many seeds, the same for all (ten where a run depends on its seed)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    seeds: Option<u32>,
     /// Print the result without writing a report
     #[arg(long)]
     no_report: bool,
@@ -26,18 +29,29 @@ pub(crate) struct Compare {
     common: Common,
 }
 
+const SOME_FAILED: &str = "some runs failed; see the table";
+
 impl Compare {
     pub(crate) fn execute(self) -> Result<(), Failure> {
         let all = combinations(&self.vary);
         // Every combination is checked before the first is run, so that a slip costs no time.
         let mut scenarios = Vec::new();
+        let mut clusters = Vec::new();
         for settings in &all {
             match self.workload.scenario(settings)? {
                 Scenario::Training(scenario) => scenarios.push(scenario),
-                Scenario::Cluster(_) => {
-                    return Err(Failure::Argument("`compare` takes training workloads".into()));
-                }
+                Scenario::Cluster(scenario) => clusters.push(*scenario),
             }
+        }
+        if !clusters.is_empty() {
+            let (compared, failed) = cluster::compare(&self.workload, all, clusters, self.seeds)?;
+            self.tell(compared)?;
+            return if failed { Err(Failure::Run(SOME_FAILED.into())) } else { Ok(()) };
+        }
+        if self.seeds.is_some_and(|seeds| seeds > 1) {
+            return Err(Failure::Argument(
+                "`--seeds` is for workloads of a cluster; training takes `--vary seed=1,2,3`".into(),
+            ));
         }
         let name = format!("{}_compared", scenarios[0].file.name);
         let mut runs = Vec::new();
@@ -60,7 +74,21 @@ impl Compare {
             Format::Table => print!("{}", table(&runs)),
         }
         if runs.iter().any(|run| run.failure.is_some()) {
-            return Err(Failure::Run("some runs failed; see the table".into()));
+            return Err(Failure::Run(SOME_FAILED.into()));
+        }
+        Ok(())
+    }
+
+    /// Writes and prints what came of a comparison over seeds.
+    fn tell(&self, outcome: Outcome) -> Result<(), Failure> {
+        if !self.no_report {
+            let folder = self.common.folder(&outcome.name);
+            writer::write(&folder, &outcome.artefacts).map_err(|why| Failure::Files(why.to_string()))?;
+            eprintln!("report: {}", folder.join("report.html").display());
+        }
+        match self.common.format {
+            Format::Json => println!("{}", outcome.json),
+            Format::Table => print!("{}", outcome.table),
         }
         Ok(())
     }

@@ -4,6 +4,8 @@ use clap::Args;
 
 use crate::cli::run::json;
 use crate::cli::{Common, Failure, Format};
+use crate::cluster::placement::PlacementSpec;
+use crate::cluster::scheduling::ClusterSchedulerSpec;
 use crate::collective::AlgorithmSpec;
 use crate::compute::ComputeSpec;
 use crate::config::locate;
@@ -40,6 +42,8 @@ fn kinds() -> Vec<(&'static str, Vec<Entry>)> {
         ("collectives", names(AlgorithmSpec::NAMES)),
         ("compute", names(ComputeSpec::NAMES)),
         ("network", names(NetworkSpec::NAMES)),
+        ("cluster_schedulers", names(ClusterSchedulerSpec::NAMES)),
+        ("cluster_placements", names(PlacementSpec::NAMES)),
     ]
 }
 

@@ -14,13 +14,20 @@ pub(crate) struct Progress {
     began: Instant,
     told: Option<Instant>,
     total: u64,
+    unit: &'static str,
     terminal: bool,
 }
 
 impl Progress {
-    /// A line for `total` pieces of work.
+    /// A line for `total` steps.
     pub(crate) fn new(total: u64) -> Self {
-        Progress { began: Instant::now(), told: None, total, terminal: std::io::stderr().is_terminal() }
+        Progress::of(total, "steps")
+    }
+
+    /// A line for `total` pieces of work that are called so.
+    pub(crate) fn of(total: u64, unit: &'static str) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        Progress { began: Instant::now(), told: None, total, unit, terminal }
     }
 
     /// Tells that `done` pieces are done, if it is time to.
@@ -34,7 +41,7 @@ impl Progress {
         let elapsed = self.began.elapsed().as_secs_f64();
         let rate = done as f64 / elapsed.max(1e-9);
         let eta = (self.total - done) as f64 / rate.max(1e-9);
-        let line = format!("{} | {rate:.1} steps/s | ETA {eta:.0} s", what());
+        let line = format!("{} | {rate:.1} {}/s | ETA {eta:.0} s", what(), self.unit);
         let mut stderr = std::io::stderr().lock();
         let _ = if self.terminal { write!(stderr, "\r\x1b[2K{line}") } else { writeln!(stderr, "{line}") };
         let _ = stderr.flush();

@@ -4,10 +4,12 @@
 
 mod breakdown;
 mod memory;
+pub mod statistics;
 mod traffic;
 mod training;
 
 pub use breakdown::{Breakdown, Part};
 pub use memory::{MemoryPeak, MemoryTimeline};
+pub use statistics::Interval;
 pub use traffic::Traffic;
 pub use training::{ShownStep, TrainingRecord, TrainingRecorder};

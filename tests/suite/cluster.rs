@@ -246,6 +246,25 @@ fn every_mistake_of_a_cluster_file_is_told_at_once() {
     );
 }
 
+/// SRTF beats FIFO on mean completion time under every seed; a scheduler does not beat itself.
+#[test]
+fn schedulers_are_compared_with_the_same_seeds() {
+    let compare = |vary: &str| -> serde_json::Value {
+        let arguments = ["compare", "workloads/cluster_gangs.yaml", "--vary", vary, "--seeds", "6"];
+        let output = trainyard(&[&arguments[..], &["--format", "json", "--no-report"]].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let compared = compare("cluster.scheduler=fifo,srtf");
+    let against = &compared["variants"][1]["against_first"]["jct_mean_s"];
+    assert!(against["significant"] == true && against["high"].as_f64().unwrap() < 0.0, "{compared}");
+    let seeds = compared["variants"][0]["measures"]["jct_mean_s"]["by_seed"].as_array().unwrap().clone();
+    assert!(seeds.len() == 6 && seeds[0] != seeds[1], "{seeds:?}");
+    // The same jobs under either: without checkpoints to write, one scheduler twice is the same twice.
+    let same = compare("cluster.scheduler=fifo,{fifo: {strict: true}}");
+    assert_eq!(same["variants"][1]["against_first"]["jct_mean_s"]["significant"], false);
+}
+
 /// Published traces are read whole: as many jobs as their papers and files say.
 #[test]
 fn published_traces_are_read_whole() {

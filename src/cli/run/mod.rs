@@ -47,6 +47,13 @@ impl Workload {
     }
 }
 
+impl Workload {
+    /// The same workload with another seed.
+    pub(crate) fn seeded(&self, seed: u64) -> Workload {
+        Workload { seed: Some(seed), ..self.clone() }
+    }
+}
+
 /// `trainyard run`.
 #[derive(Debug, Args)]
 pub(crate) struct Run {

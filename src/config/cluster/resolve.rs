@@ -45,6 +45,11 @@ impl std::fmt::Debug for ClusterScenario {
 }
 
 impl ClusterScenario {
+    /// Whether another seed would give another run: jobs are drawn, or devices fail.
+    pub fn depends_on_seed(&self) -> bool {
+        matches!(self.file.cluster.jobs, Jobs::Generate(_)) || self.plan.failures.is_some()
+    }
+
     /// Who knows how fast trained jobs are.
     pub fn profiler(&self) -> &dyn Profiler {
         match &self.trained {

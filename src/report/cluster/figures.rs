@@ -241,13 +241,17 @@ fn reasons(plan: &ClusterPlan, outcome: &ClusterOutcome) -> StackedBars {
             .map(|waited| waited as f64 / PICOS_PER_SECOND as f64 / count)
             .to_vec(),
     };
-    let hues = [Hue::Activity(Activity::Job), OUTAGE, Hue::Series(4), Hue::Series(3)];
-    let parts = Reason::ALL.into_iter().zip(hues).map(|(reason, hue)| (reason.name().replace('_', " "), hue));
     StackedBars {
         title: "Waiting time of a job".into(),
         value: Axis::new("mean waiting time", Quantity::Time),
-        parts: parts.collect(),
+        parts: reason_hues().collect(),
         bars: jobs.iter().map(bar).collect(),
         best: None,
     }
+}
+
+/// Reasons with their colours.
+pub(super) fn reason_hues() -> impl Iterator<Item = (String, Hue)> {
+    let hues = [Hue::Activity(Activity::Job), OUTAGE, Hue::Series(4), Hue::Series(3)];
+    Reason::ALL.into_iter().zip(hues).map(|(reason, hue)| (reason.name().replace('_', " "), hue))
 }

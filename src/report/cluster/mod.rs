@@ -1,5 +1,6 @@
 //! The report of a cluster run: summary, table, figures, the list of jobs, and the page.
 
+pub mod comparison;
 mod figures;
 mod summary;
 mod table;

@@ -112,12 +112,12 @@ fn numbers(spread: &Spread) -> String {
     [mean, p50, p90, p99, max].map(|number| format!("{number:>12.2}")).concat()
 }
 
-fn percent(share: f64) -> String {
+pub(super) fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }
 
 /// Seconds as people say them.
-fn time(seconds: f64) -> String {
+pub(super) fn time(seconds: f64) -> String {
     match seconds {
         seconds if seconds >= 4.0 * 86_400.0 => format!("{:.2} days", seconds / 86_400.0),
         seconds if seconds >= 3.0 * 3_600.0 => format!("{:.2} h", seconds / 3_600.0),

@@ -1,6 +1,7 @@
 //! Several runs of one workload side by side: a table with the best marked, and one figure.
 
 mod figures;
+pub mod over_seeds;
 
 use std::fmt::Write as _;
 
