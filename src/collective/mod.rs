@@ -21,7 +21,7 @@ use std::sync::Arc;
 pub use algorithms::{AlgorithmSpec, CollectiveAlgorithm};
 pub use bandwidth::{algorithm_bandwidth, bus_bandwidth, bus_factor};
 pub use execute::{Reduction, execute};
-pub use plan::{Action, CommPlan, PlanBuilder, Transfer};
+pub use plan::{Action, CommPlan, Part, PlanBuilder, Transfer};
 
 use crate::ids::DeviceId;
 use crate::units::Bytes;

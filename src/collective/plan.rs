@@ -3,8 +3,10 @@
 use std::ops::Range;
 
 use petgraph::graph::DiGraph;
+use rustc_hash::FxHashMap;
 
 use crate::collective::Member;
+use crate::hardware::Route;
 use crate::ids::{Id, IdVec, TransferId};
 use crate::units::Bytes;
 
@@ -37,6 +39,45 @@ pub struct Transfer {
     pub action: Action,
     /// Which of several parallel ways: flows of different channels may take different links.
     pub channel: u16,
+    /// Which part of the way it takes by itself.
+    pub part: Part,
+}
+
+impl Transfer {
+    /// Pieces that replace those at the same place of another member.
+    pub const fn copy(from: Member, to: Member, first: u32, count: u32) -> Self {
+        let action = Action::Copy;
+        Transfer { from, to, source: first, target: first, count, action, channel: 0, part: Part::Whole }
+    }
+
+    /// Pieces that are added to those at the same place of another member.
+    pub const fn reduce(from: Member, to: Member, first: u32, count: u32) -> Self {
+        Transfer { action: Action::Reduce, ..Transfer::copy(from, to, first, count) }
+    }
+}
+
+/// Which links of its route a transfer takes by itself. The rest it shares, byte for byte, with another
+/// transfer: a switch that reduces sends one sum on, and one that multiplies takes one copy in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Part {
+    /// All of them.
+    #[default]
+    Whole,
+    /// This many, from the sender on: its bytes are then added to others' in a switch.
+    First(u8),
+    /// This many, up to the receiver: a switch copies there what it was sent for another.
+    Last(u8),
+}
+
+impl Part {
+    /// The part of a route.
+    pub fn of(self, route: &Route) -> Route {
+        match self {
+            Part::Whole => Route::clone(route),
+            Part::First(links) => route[..usize::from(links)].into(),
+            Part::Last(links) => route[route.len() - usize::from(links)..].into(),
+        }
+    }
 }
 
 /// Transfers ordered by data.
@@ -113,6 +154,10 @@ pub struct PlanBuilder {
     places: u32,
     uses: Vec<Uses>,
     edges: Vec<(TransferId, TransferId)>,
+    /// The last transfer of each connection, where they are done in order.
+    in_order: Option<FxHashMap<(Member, Member, u16), TransferId>>,
+    /// By member: the transfers of the last and of this round, where there are rounds.
+    rounds: Option<[Vec<Vec<TransferId>>; 2]>,
 }
 
 /// Who used a place since it was last replaced.
@@ -141,11 +186,42 @@ impl PlanBuilder {
             places,
             uses: vec![Uses::default(); all],
             edges: Vec::new(),
+            in_order: None,
+            rounds: None,
         }
     }
 
+    /// From now on a connection (from, to, channel) carries one transfer after the other: chunks that
+    /// are to follow each other must not share it.
+    pub fn in_order(mut self) -> Self {
+        self.in_order = Some(FxHashMap::default());
+        self
+    }
+
+    /// From now on a member begins its transfers of a round when those that it gave or got in the round
+    /// before have ended.
+    pub fn next_round(&mut self) {
+        let members = self.uses.len() / self.places.max(1) as usize;
+        let nothing = || vec![Vec::new(); members];
+        let this = self.rounds.take().map_or_else(nothing, |[_, this]| this);
+        self.rounds = Some([this, nothing()]);
+    }
+
+    /// Lets a transfer wait for an earlier one that it needs no data of.
+    pub fn wait(&mut self, earlier: TransferId, later: TransferId) {
+        assert!(earlier < later, "{later} comes before {earlier}");
+        self.edges.push((earlier, later));
+    }
+
+    /// Adds transfers.
+    pub fn transfers(&mut self, transfers: impl IntoIterator<Item = Transfer>) {
+        transfers.into_iter().for_each(|transfer| {
+            self.transfer(transfer);
+        });
+    }
+
     /// Adds a transfer.
-    pub fn transfer(&mut self, transfer: Transfer) {
+    pub fn transfer(&mut self, transfer: Transfer) -> TransferId {
         let id = TransferId::from_index(self.plan.transfers.len());
         for offset in 0..transfer.count {
             let source = self.place(transfer.from, transfer.source + offset);
@@ -165,7 +241,22 @@ impl PlanBuilder {
                 }
             }
         }
-        self.plan.transfers.push(transfer);
+        self.wait_in_turn(&transfer, id);
+        self.plan.transfers.push(transfer)
+    }
+
+    fn wait_in_turn(&mut self, transfer: &Transfer, id: TransferId) {
+        let Transfer { from, to, channel, .. } = *transfer;
+        if let Some(last) = &mut self.in_order {
+            let before = last.insert((from, to, channel), id);
+            self.edges.extend(before.map(|before| (before, id)));
+        }
+        if let Some([before, this]) = &mut self.rounds {
+            for member in [from, to] {
+                self.edges.extend(before[member.index()].iter().map(|&before| (before, id)));
+                this[member.index()].push(id);
+            }
+        }
     }
 
     fn place(&self, member: Member, piece: u32) -> usize {

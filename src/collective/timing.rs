@@ -40,6 +40,7 @@ pub fn time(
         let transfer = &plan.transfers()[id];
         let device = |member: Member| call.group[member.index()];
         let route = topology.route(device(transfer.from), device(transfer.to), u64::from(transfer.channel));
+        let route = transfer.part.of(&route);
         (network.start(now, Flow { route, bytes: plan.bytes_of(id, call.bytes), weight: 1.0 }), id)
     };
     for (id, _) in plan.transfers().enumerate().filter(|(id, _)| plan.predecessor_counts()[id.index()] == 0) {

@@ -236,6 +236,7 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
             device(transfer.to),
             u64::from(transfer.channel),
         );
+        let route = transfer.part.of(&route);
         let bytes = exchange.plan.bytes_of(id, exchange.bytes);
         let flow = Flow { route: route.clone(), bytes, weight: 1.0 };
         let flow = self.machine.network.start(self.now, flow);

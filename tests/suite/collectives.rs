@@ -4,18 +4,21 @@
 use std::sync::Arc;
 
 use trainyard::collective::{
-    AlgorithmSpec, Collective, CollectiveKind, CommPlan, Member, Reduction, execute, oracle,
+    AlgorithmSpec, Collective, CollectiveKind, CommPlan, Member, Reduction, execute, oracle, timing,
 };
 use trainyard::hardware::{DeviceSpec, LinkClass, LinkSpec, Topology};
 use trainyard::ids::{DeviceId, Id, TransferId};
+use trainyard::network::{NetworkSpec, links_of};
 use trainyard::units::Bytes;
+
+fn h100() -> Arc<DeviceSpec> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/topologies/devices/h100_sxm.yaml");
+    Arc::new(serde_yaml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap())
+}
 
 /// `n` devices on one switch.
 fn star(n: u32) -> Topology {
-    let text =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/topologies/devices/h100_sxm.yaml"))
-            .unwrap();
-    let spec: Arc<DeviceSpec> = Arc::new(serde_yaml::from_str(&text).unwrap());
+    let spec = h100();
     let mut builder = Topology::builder("star");
     let node = builder.add_node();
     let switch = builder.add_switch("switch");
@@ -39,20 +42,84 @@ fn roots(kind: CollectiveKind, n: u32) -> Vec<CollectiveKind> {
     }
 }
 
-/// Every algorithm with every kind, root and group that it admits.
+/// `nodes` of `per_node` devices: rails over a leaf switch for each place of a node.
+fn rails(nodes: u32, per_node: u32) -> Topology {
+    let spec = h100();
+    let mut builder = Topology::builder("rails");
+    let spine = builder.add_switch("spine");
+    let leaves: Vec<_> = (0..per_node).map(|rail| builder.add_switch(format!("leaf{rail}"))).collect();
+    for &leaf in &leaves {
+        builder.connect(leaf, spine, LinkSpec::new(LinkClass::Infiniband, 50e9, 500));
+    }
+    for index in 0..nodes {
+        let node = builder.add_node();
+        let switch = builder.add_switch(format!("switch{index}"));
+        for (rail, &leaf) in leaves.iter().enumerate() {
+            let device = builder.add_device(format!("node{index}/gpu{rail}"), &spec, node);
+            builder.connect(device, switch, LinkSpec::new(LinkClass::Nvlink, 450e9, 500));
+            builder.connect(device, leaf, LinkSpec::new(LinkClass::Infiniband, 50e9, 1000));
+        }
+    }
+    builder.build().unwrap()
+}
+
+/// Groups of 1 to 17 on one switch, and of several nodes.
+fn machines() -> Vec<(u32, Topology)> {
+    let flat = (1..=17).map(|n| (n, star(n)));
+    let nodes = [(2, 2), (2, 4), (3, 2), (3, 3), (4, 4), (2, 8)];
+    flat.chain(nodes.map(|(nodes, per_node)| (nodes * per_node, rails(nodes, per_node)))).collect()
+}
+
+/// Every algorithm with every kind, root and group that it admits; and those with other parameters.
 fn every_case(check: impl Fn(&str, CollectiveKind, u32, &CommPlan)) {
-    for n in 1..=17 {
-        let topology = star(n);
+    let parameters = [
+        r#"{"ring": {"channels": 4}}"#,
+        r#"{"hierarchical": {"by": ["direct", "halving_doubling"]}}"#,
+        r#"{"hierarchical": {"by": ["bruck"], "dimensions": [2, 2, 3]}}"#,
+        r#"{"hierarchical": {"dimensions": [2, 2, 2, 2], "by": ["ring", "bruck"]}}"#,
+    ];
+    let written = parameters.map(|text| serde_json::from_str::<AlgorithmSpec>(text).unwrap());
+    let named = AlgorithmSpec::NAMES.iter().map(|name| AlgorithmSpec::from_name(name).unwrap());
+    let algorithms: Vec<AlgorithmSpec> = named.chain(written).collect();
+    for (n, topology) in machines() {
         for kind in CollectiveKind::ALL.into_iter().flat_map(|kind| roots(kind, n)) {
             let group: Arc<[DeviceId]> = (0..n).map(DeviceId).collect();
             let call = Collective { kind, bytes: Bytes(1 << 20), group };
-            for name in AlgorithmSpec::NAMES {
-                let algorithm = AlgorithmSpec::from_name(name).unwrap();
+            for algorithm in &algorithms {
                 if algorithm.admits(&call, &topology).is_ok() {
-                    check(name, kind, n, &algorithm.plan(&call, &topology));
+                    check(algorithm.name(), kind, n, &algorithm.plan(&call, &topology));
                 }
             }
         }
+    }
+}
+
+/// What each algorithm can do, as its paper has it.
+#[test]
+fn every_algorithm_admits_the_kinds_of_its_paper() {
+    let (n, topology) = (8, rails(2, 4));
+    let admitted = |name: &str| -> Vec<&str> {
+        let algorithm = AlgorithmSpec::from_name(name).unwrap();
+        let admits = |kind: &CollectiveKind| {
+            let members = if *kind == CollectiveKind::SendReceive { 2 } else { n };
+            let group: Arc<[DeviceId]> = (0..members).map(DeviceId).collect();
+            algorithm.admits(&Collective { kind: *kind, bytes: Bytes(1 << 20), group }, &topology).is_ok()
+        };
+        let kinds = CollectiveKind::ALL.into_iter().filter(admits);
+        kinds.map(CollectiveKind::name).filter(|kind| *kind != "send-receive").collect()
+    };
+    let all = ["all-reduce", "reduce-scatter", "all-gather", "broadcast", "reduce", "all-to-all"];
+    let whole = ["all-reduce", "broadcast", "reduce"];
+    let pieces = ["all-reduce", "reduce-scatter", "all-gather", "all-to-all"];
+    for name in AlgorithmSpec::NAMES {
+        let expected: &[&str] = match *name {
+            "double_binary_tree" | "binomial" | "chain" => &whole,
+            "bruck" | "pairwise" => &pieces,
+            "halving_doubling" => &all[..5],
+            "pxn" => &["all-to-all"],
+            _ => &all,
+        };
+        assert_eq!(admitted(name), expected, "{name}");
     }
 }
 
@@ -137,4 +204,167 @@ fn a_ring_moves_the_least_possible() {
         };
         assert_eq!(sent, rounds * u64::from(n) * 1024, "{kind:?} of {n}");
     });
+}
+
+/// How long an algorithm takes on `n` devices of one switch, 450 GB/s and 1 µs from device to device,
+/// without the launch of the kernel.
+fn seconds(algorithm: &str, kind: CollectiveKind, n: u32, bytes: u64) -> f64 {
+    on(&star(n), algorithm, kind, n, bytes)
+}
+
+fn on(topology: &Topology, algorithm: &str, kind: CollectiveKind, n: u32, bytes: u64) -> f64 {
+    let algorithm: AlgorithmSpec = serde_yaml::from_str(algorithm).unwrap();
+    let group: Arc<[DeviceId]> = (0..n).map(DeviceId).collect();
+    let call = Collective { kind, bytes: Bytes(bytes), group };
+    algorithm.admits(&call, topology).unwrap();
+    let plan = algorithm.plan(&call, topology);
+    let mut network = NetworkSpec::from_name("fluid").unwrap().model(&links_of(topology));
+    let launch = topology.devices()[DeviceId(0)].spec.launch.seconds();
+    timing::time(&call, &plan, topology, &mut *network).time_s - launch
+}
+
+/// Equal up to the picoseconds that every transfer rounds up.
+fn assert_takes(algorithm: &str, kind: CollectiveKind, n: u32, bytes: u64, expected: f64) {
+    let taken = seconds(algorithm, kind, n, bytes);
+    assert!(
+        (taken / expected - 1.0).abs() < 1e-6,
+        "{algorithm} {} of {n}: {taken} s, not {expected} s",
+        kind.name()
+    );
+}
+
+const ALPHA: f64 = 1e-6;
+const BANDWIDTH: f64 = 450e9;
+/// Divides by every group and number of chunks used below.
+const SIZE: u64 = 16 * 3 * 1024 * 1024;
+
+/// 2(n−1)(α + S/(nB)), halves half of it.
+#[test]
+fn rings_take_the_textbook_time() {
+    for n in [2_u32, 3, 8, 16] {
+        let round = ALPHA + SIZE as f64 / f64::from(n) / BANDWIDTH;
+        let rounds = f64::from(n - 1);
+        assert_takes("ring", CollectiveKind::AllReduce, n, SIZE, 2.0 * rounds * round);
+        assert_takes("ring", CollectiveKind::ReduceScatter, n, SIZE, rounds * round);
+        assert_takes("ring", CollectiveKind::AllGather, n, SIZE, rounds * round);
+    }
+}
+
+/// (n − 2 + c)(α + S/(cB)): the last of c chunks leaves after c − 1 others and crosses n − 1 links.
+#[test]
+fn chains_are_pipelined() {
+    let root = Member(0);
+    for (algorithm, chunks) in [("ring", 8), ("chain", 32), ("chain: {chunks: 1}", 1)] {
+        for n in [2_u32, 3, 8, 16] {
+            let chunk = ALPHA + SIZE as f64 / f64::from(chunks) / BANDWIDTH;
+            let expected = f64::from(n - 2 + chunks) * chunk;
+            assert_takes(algorithm, CollectiveKind::Broadcast { root }, n, SIZE, expected);
+            assert_takes(algorithm, CollectiveKind::Reduce { root }, n, SIZE, expected);
+        }
+    }
+}
+
+/// log₂n·α + (n−1)/n·S/B each way where n is a power of two, for Bruck ⌈log₂n⌉ rounds for every n.
+#[test]
+fn logarithmic_algorithms_take_logarithmic_rounds() {
+    for n in [2_u32, 4, 8, 16] {
+        let way = f64::from(n.ilog2()) * ALPHA + f64::from(n - 1) / f64::from(n) * SIZE as f64 / BANDWIDTH;
+        for algorithm in ["halving_doubling", "bruck"] {
+            assert_takes(algorithm, CollectiveKind::AllReduce, n, SIZE, 2.0 * way);
+            assert_takes(algorithm, CollectiveKind::ReduceScatter, n, SIZE, way);
+            assert_takes(algorithm, CollectiveKind::AllGather, n, SIZE, way);
+        }
+    }
+    for n in [3_u32, 6, 12] {
+        let rounds = f64::from(n.next_power_of_two().ilog2());
+        let way = rounds * ALPHA + f64::from(n - 1) / f64::from(n) * SIZE as f64 / BANDWIDTH;
+        assert_takes("bruck", CollectiveKind::AllGather, n, SIZE, way);
+    }
+    // Every round of the all-to-all carries half of the buffer.
+    let expected = 3.0 * (ALPHA + SIZE as f64 / 2.0 / BANDWIDTH);
+    assert_takes("bruck", CollectiveKind::AllToAll, 8, SIZE, expected);
+}
+
+/// Among 6 members two pairs take part as one each: 4 parts with 2, 2, 1 and 1 sixths. The pairs join
+/// (1/6), parts exchange what they have (2/6 between the pairs), then twice that (4/6), and the pairs
+/// part again (5/6): 4α + 2·S/B each way.
+#[test]
+fn halving_doubling_folds_what_is_no_power_of_two() {
+    let way = 4.0 * ALPHA + 2.0 * SIZE as f64 / BANDWIDTH;
+    assert_takes("halving_doubling", CollectiveKind::AllReduce, 6, SIZE, 2.0 * way);
+    assert_takes("halving_doubling", CollectiveKind::AllGather, 6, SIZE, way);
+}
+
+/// (n−1)(α + S/(nB)).
+#[test]
+fn pairwise_rounds_follow_each_other() {
+    for n in [2_u32, 3, 8, 16] {
+        let rounds = f64::from(n - 1) * (ALPHA + SIZE as f64 / f64::from(n) / BANDWIDTH);
+        assert_takes("pairwise", CollectiveKind::AllToAll, n, SIZE, rounds);
+        assert_takes("pairwise", CollectiveKind::AllReduce, n, SIZE, 2.0 * rounds);
+    }
+}
+
+/// ⌈log₂n⌉ rounds; in round k its 2ᵏ senders each have a port of their own.
+#[test]
+fn binomial_trees_double_with_every_round() {
+    for n in [2_u32, 3, 8, 16] {
+        let rounds = f64::from(n.next_power_of_two().ilog2());
+        // A member's later rounds begin with its first: they share its port until the nearest has ended.
+        let fewest = rounds * ALPHA + SIZE as f64 / BANDWIDTH;
+        let most = rounds * (rounds * ALPHA + rounds * SIZE as f64 / BANDWIDTH);
+        let taken = seconds("binomial", CollectiveKind::Broadcast { root: Member(0) }, n, SIZE);
+        assert!(taken >= fewest * 0.999_999 && taken <= most * 1.000_001, "{n}: {taken}");
+    }
+}
+
+/// Pipelined, a port carries each half of the buffer at most twice each way: 2S/B, and the latencies and
+/// chunks of filling and draining trees of log₂n levels.
+#[test]
+fn double_trees_use_the_full_bandwidth() {
+    let whole = SIZE as f64 / BANDWIDTH;
+    for n in [4_u32, 8, 13, 16] {
+        let levels = f64::from(n.ilog2() + 1);
+        let taken = seconds("double_binary_tree: {chunks: 64}", CollectiveKind::AllReduce, n, SIZE);
+        assert!(taken > 2.0 * whole * 0.7, "{n}: {taken}");
+        let most = 2.0 * whole + (2.0 * levels + 64.0) * (ALPHA + whole / 32.0);
+        assert!(taken < most, "{n}: {taken} s is more than {most} s");
+    }
+}
+
+/// Grid by grid: 2(d₁−1)(α₁ + S/(d₁B₁)) + 2(d₂−1)(α₂ + S/(d₁d₂B₂)).
+#[test]
+fn hierarchies_take_the_sum_of_their_dimensions() {
+    let machine = rails(4, 4);
+    let size = SIZE as f64;
+    let inside = ALPHA + size / 4.0 / 450e9;
+    let outside = 2e-6 + size / 16.0 / 50e9;
+    let taken = on(&machine, "hierarchical", CollectiveKind::AllReduce, 16, SIZE);
+    let expected = 2.0 * 3.0 * (inside + outside);
+    assert!((taken / expected - 1.0).abs() < 1e-6, "{taken} s, not {expected} s");
+    // Flat, every fourth hop crosses a card at 1/16 of the buffer a round.
+    assert!(on(&machine, "ring", CollectiveKind::AllReduce, 16, SIZE) > 1.5 * expected);
+}
+
+/// One sum goes down and one copy goes up: S each way, in 8 chunks of which the first way up and the
+/// last way down meet no other.
+#[test]
+fn switches_that_add_halve_the_bytes() {
+    let n = 8;
+    let whole = SIZE as f64 / BANDWIDTH;
+    let taken = seconds("nvls: {chunks: 8}", CollectiveKind::AllReduce, n, SIZE);
+    assert!(taken > whole, "{taken} s is less than S/B = {whole} s");
+    assert!(taken < whole * 9.0 / 8.0 + 18.0 * ALPHA, "{taken} s");
+    assert!(taken < 0.75 * seconds("ring", CollectiveKind::AllReduce, n, SIZE));
+}
+
+/// Over rails nothing climbs to the spine: an all-to-all of 2 nodes moves S/2 over each card.
+#[test]
+fn pxn_keeps_off_the_spine() {
+    let machine = rails(2, 8);
+    let card = SIZE as f64 / 2.0 / 50e9;
+    let taken = on(&machine, "pxn", CollectiveKind::AllToAll, 16, SIZE);
+    assert!(taken > card && taken < 1.3 * card + 20.0 * ALPHA, "{taken} s, card {card} s");
+    // Straight, 7/8 of it share the spine's 8 links with everyone else's.
+    assert!(on(&machine, "direct", CollectiveKind::AllToAll, 16, SIZE) > taken);
 }

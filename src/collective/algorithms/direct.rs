@@ -7,9 +7,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{all_to_all, root_of, send, whole};
+use super::{all_to_all, root_of, send};
 use crate::collective::algorithms::CollectiveAlgorithm;
-use crate::collective::{Action, Collective, CollectiveKind, CommPlan, Member, PlanBuilder, Transfer};
+use crate::collective::{Collective, CollectiveKind, CommPlan, Member, PlanBuilder, Transfer};
 use crate::hardware::Topology;
 
 /// Everyone sends to everyone.
@@ -26,15 +26,13 @@ impl CollectiveAlgorithm for Direct {
             CollectiveKind::Broadcast { .. } => {
                 let root = root_of(call.kind);
                 let mut plan = PlanBuilder::new(n, 1);
-                others(root, n).for_each(|other| plan.transfer(whole(root, other, 1)));
+                plan.transfers(others(root, n).map(|other| Transfer::copy(root, other, 0, 1)));
                 plan.build()
             }
             CollectiveKind::Reduce { .. } => {
                 let root = root_of(call.kind);
                 let mut plan = PlanBuilder::new(n, 1);
-                others(root, n).for_each(|other| {
-                    plan.transfer(Transfer { action: Action::Reduce, ..whole(other, root, 1) });
-                });
+                plan.transfers(others(root, n).map(|other| Transfer::reduce(other, root, 0, 1)));
                 plan.build()
             }
             CollectiveKind::AllReduce => {
@@ -65,21 +63,13 @@ fn others(member: Member, n: u32) -> impl Iterator<Item = Member> {
 /// Every piece to its owner, which adds it.
 fn to_owners(plan: &mut PlanBuilder, n: u32) {
     for owner in (0..n).map(Member) {
-        for from in others(owner, n) {
-            plan.transfer(piece(from, owner, owner.0, Action::Reduce));
-        }
+        plan.transfers(others(owner, n).map(|from| Transfer::reduce(from, owner, owner.0, 1)));
     }
 }
 
 /// Every owner's piece to everyone.
 fn from_owners(plan: &mut PlanBuilder, n: u32) {
     for owner in (0..n).map(Member) {
-        for to in others(owner, n) {
-            plan.transfer(piece(owner, to, owner.0, Action::Copy));
-        }
+        plan.transfers(others(owner, n).map(|to| Transfer::copy(owner, to, owner.0, 1)));
     }
-}
-
-fn piece(from: Member, to: Member, piece: u32, action: Action) -> Transfer {
-    Transfer { from, to, source: piece, target: piece, count: 1, action, channel: 0 }
 }

@@ -1,7 +1,19 @@
 //! The algorithms, one file each.
 
+mod binomial;
+mod bruck;
+mod chain;
 mod direct;
+mod double_binary_tree;
+mod gathers;
+mod halving_doubling;
+mod hierarchical;
+mod nvls;
+mod pairwise;
+mod pxn;
 mod ring;
+
+use gathers::Step;
 
 use crate::collective::{Action, Collective, CollectiveKind, CommPlan, Member, PlanBuilder, Transfer};
 use crate::hardware::Topology;
@@ -12,6 +24,15 @@ registry! {
     pub enum AlgorithmSpec: CollectiveAlgorithm {
         "ring" => Ring(ring::Ring),
         "direct" => Direct(direct::Direct),
+        "double_binary_tree" => DoubleBinaryTree(double_binary_tree::DoubleBinaryTree),
+        "halving_doubling" => HalvingDoubling(halving_doubling::HalvingDoubling),
+        "bruck" => Bruck(bruck::Bruck),
+        "pairwise" => Pairwise(pairwise::Pairwise),
+        "binomial" => Binomial(binomial::Binomial),
+        "chain" => Chain(chain::Chain),
+        "hierarchical" => Hierarchical(hierarchical::Hierarchical),
+        "nvls" => Nvls(nvls::Nvls),
+        "pxn" => Pxn(pxn::Pxn),
     }
 }
 
@@ -32,13 +53,8 @@ pub trait CollectiveAlgorithm {
 /// Member 0 gives its buffer to member 1: what every algorithm does for a send.
 fn send() -> CommPlan {
     let mut plan = PlanBuilder::new(2, 1);
-    plan.transfer(whole(Member(0), Member(1), 1));
+    plan.transfer(Transfer::copy(Member(0), Member(1), 0, 1));
     plan.build()
-}
-
-/// All pieces of a buffer, copied.
-fn whole(from: Member, to: Member, pieces: u32) -> Transfer {
-    Transfer { from, to, source: 0, target: 0, count: pieces, action: Action::Copy, channel: 0 }
 }
 
 /// Every member gives piece j to member j at once, each beginning with its neighbour so that no
@@ -48,20 +64,74 @@ fn whole(from: Member, to: Member, pieces: u32) -> Transfer {
 fn all_to_all(members: u32) -> CommPlan {
     let mut plan = PlanBuilder::with_output(members, members);
     for shift in 0..members {
-        for from in 0..members {
-            let to = (from + shift) % members;
-            plan.transfer(Transfer {
-                from: Member(from),
-                to: Member(to),
-                source: to,
-                target: members + from,
-                count: 1,
-                action: Action::Copy,
-                channel: 0,
-            });
+        plan.transfers((0..members).map(|from| gift(members, from, (from + shift) % members)));
+    }
+    plan.build()
+}
+
+/// What a member gives another in an all-to-all.
+fn gift(members: u32, from: u32, to: u32) -> Transfer {
+    Transfer { target: members + from, ..Transfer::copy(Member(from), Member(to), to, 1) }
+}
+
+/// The kinds that are made of the rounds of an all-gather: itself, backwards a reduce-scatter, both an
+/// all-reduce. A member begins a round when its part of the one before is done.
+fn gathered(kind: CollectiveKind, members: u32, all_gather: &[Vec<Transfer>]) -> CommPlan {
+    let mut plan = PlanBuilder::new(members, members);
+    let in_rounds = all_gather.len() > 1;
+    let mut round = |moves: &mut dyn Iterator<Item = Transfer>| {
+        if in_rounds {
+            plan.next_round();
+        }
+        plan.transfers(moves);
+    };
+    if kind != CollectiveKind::AllGather {
+        all_gather.iter().rev().for_each(|moves| round(&mut reversed(moves)));
+    }
+    if kind != CollectiveKind::ReduceScatter {
+        all_gather.iter().for_each(|moves| round(&mut moves.iter().copied()));
+    }
+    plan.build()
+}
+
+/// The kinds that are made of a broadcast, chunk after chunk: itself, backwards a reduce, both an
+/// all-reduce.
+fn spread(
+    kind: CollectiveKind,
+    members: u32,
+    chunks: u32,
+    broadcast: impl Fn(u32) -> Vec<Transfer>,
+) -> CommPlan {
+    let mut plan = PlanBuilder::new(members, chunks).in_order();
+    for chunk in 0..chunks {
+        let moves = broadcast(chunk);
+        if !matches!(kind, CollectiveKind::Broadcast { .. }) {
+            plan.transfers(reversed(&moves));
+        }
+        if !matches!(kind, CollectiveKind::Reduce { .. }) {
+            plan.transfers(moves);
         }
     }
     plan.build()
+}
+
+/// The same transfers backwards, adding.
+fn reversed(moves: &[Transfer]) -> impl Iterator<Item = Transfer> + '_ {
+    let back = |&forth: &Transfer| Transfer {
+        from: forth.to,
+        to: forth.from,
+        source: forth.target,
+        target: forth.source,
+        action: Action::Reduce,
+        ..forth
+    };
+    moves.iter().rev().map(back)
+}
+
+/// The steps of a gather as transfers of pieces of the same number.
+fn blocks(steps: &[Step], member: impl Fn(u32) -> Member) -> Vec<Transfer> {
+    let transfer = |step: &Step| Transfer::copy(member(step.from), member(step.to), step.block, step.blocks);
+    steps.iter().map(transfer).collect()
 }
 
 /// Kinds that have a root, and who it is.
@@ -69,5 +139,64 @@ fn root_of(kind: CollectiveKind) -> Member {
     match kind {
         CollectiveKind::Broadcast { root } | CollectiveKind::Reduce { root } => root,
         _ => Member(0),
+    }
+}
+
+/// How many members of a group share a node, if as many do in each and stand side by side.
+fn nodes_of(call: &Collective, topology: &Topology) -> Option<u32> {
+    let node = |member: usize| topology.devices()[call.group[member]].node;
+    let members = call.group.len();
+    let per_node = (1..members).find(|&member| node(member) != node(0)).unwrap_or(members);
+    let regular = members.is_multiple_of(per_node)
+        && (0..members).all(|member| node(member) == node(member / per_node * per_node))
+        && (per_node..members).step_by(per_node).all(|member| node(member) != node(member - 1));
+    regular.then_some(per_node as u32)
+}
+
+/// The blocks of an all-to-all on their way over other members. A member holds them in its two buffers
+/// by turns: nothing of the next round can meet what has not left in this one.
+struct Relay {
+    plan: PlanBuilder,
+    members: u32,
+}
+
+/// Where a member holds a block.
+#[derive(Clone, Copy)]
+struct Held {
+    member: u32,
+    /// The first buffer, or the second.
+    second: bool,
+    at: u32,
+}
+
+impl Relay {
+    fn new(members: u32) -> Self {
+        Relay { plan: PlanBuilder::with_output(members, members), members }
+    }
+
+    fn carry(&mut self, from: Held, to: Held) {
+        let place = |held: Held| if held.second { self.members + held.at } else { held.at };
+        let (source, target) = (place(from), place(to));
+        let copy = Transfer::copy(Member(from.member), Member(to.member), source, 1);
+        self.plan.transfer(Transfer { target, ..copy });
+    }
+}
+
+fn not_all_to_all(call: &Collective, algorithm: &str) -> Result<(), String> {
+    match call.kind {
+        CollectiveKind::AllToAll => {
+            Err(format!("`{algorithm}` cannot carry out an all-to-all; `pairwise`, `bruck` and `direct` can"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn only_whole_buffers(call: &Collective, algorithm: &str) -> Result<(), String> {
+    match call.kind {
+        CollectiveKind::ReduceScatter | CollectiveKind::AllGather | CollectiveKind::AllToAll => Err(format!(
+            "`{algorithm}` carries whole buffers, so it cannot carry out a {}; `ring` and `direct` can",
+            call.kind.name()
+        )),
+        _ => Ok(()),
     }
 }

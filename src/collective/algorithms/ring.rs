@@ -4,98 +4,140 @@
 //! 2009, section 3: reduce-scatter in n − 1 rounds, then all-gather in n − 1 rounds, S/n a round, so
 //! 2(n−1)(α + S/(n·B)) for an all-reduce and half of it for its halves. Broadcast and reduce go along
 //! the ring in pieces, which follow each other: (n − 2 + c)(α + S/(c·B)) with c pieces.
+//!
+//! With several channels the buffer is cut once more, and each channel has a ring of its own: every
+//! second one runs the other way around, and between the nodes of a machine each channel crosses at
+//! another device, so that all network cards work at once (as NCCL's rings do).
 
 use serde::{Deserialize, Serialize};
 
-use super::{all_to_all, root_of, send};
+use super::{all_to_all, nodes_of, root_of, send};
 use crate::collective::algorithms::CollectiveAlgorithm;
 use crate::collective::{Action, Collective, CollectiveKind, CommPlan, Member, PlanBuilder, Transfer};
 use crate::hardware::Topology;
 
-/// The ring in member order.
+/// Rings.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ring {
-    /// Pieces in which a broadcast or a reduce follows itself around the ring.
+    /// How many rings share the work; the first runs in member order.
+    pub channels: u16,
+    /// Pieces in which a broadcast or a reduce follows itself around a ring.
     pub chunks: u32,
 }
 
 impl Default for Ring {
     fn default() -> Self {
-        Ring { chunks: 8 }
+        Ring { channels: 1, chunks: 8 }
     }
 }
 
 impl CollectiveAlgorithm for Ring {
-    fn plan(&self, call: &Collective, _topology: &Topology) -> CommPlan {
+    fn plan(&self, call: &Collective, topology: &Topology) -> CommPlan {
         let n = call.members();
+        let channels = u32::from(self.channels.max(1));
+        let rings = || (0..channels).map(|channel| Circle::new(channel, channels, call, topology));
         match call.kind {
             CollectiveKind::SendReceive => send(),
             CollectiveKind::AllToAll => all_to_all(n),
-            CollectiveKind::Broadcast { .. } | CollectiveKind::Reduce { .. } => self.along(call.kind, n),
+            CollectiveKind::Broadcast { .. } | CollectiveKind::Reduce { .. } => {
+                let chunks = self.chunks.max(1);
+                let mut plan = PlanBuilder::new(n, channels * chunks).in_order();
+                rings().for_each(|ring| ring.along(call.kind, chunks, &mut plan));
+                plan.build()
+            }
             CollectiveKind::AllReduce => {
-                let mut plan = PlanBuilder::new(n, n);
-                // After reduce-scatter member i has the sum of piece i, with which all-gather begins.
-                reduce_scatter(&mut plan, n);
-                all_gather(&mut plan, n);
+                let mut plan = PlanBuilder::new(n, n * channels);
+                // After reduce-scatter a member has the sum of its piece, with which all-gather begins.
+                rings().for_each(|ring| ring.reduce_scatter(&mut plan));
+                rings().for_each(|ring| ring.all_gather(&mut plan));
                 plan.build()
             }
             CollectiveKind::ReduceScatter => {
-                let mut plan = PlanBuilder::new(n, n);
-                reduce_scatter(&mut plan, n);
+                let mut plan = PlanBuilder::new(n, n * channels);
+                rings().for_each(|ring| ring.reduce_scatter(&mut plan));
                 plan.build()
             }
             CollectiveKind::AllGather => {
-                let mut plan = PlanBuilder::new(n, n);
-                all_gather(&mut plan, n);
+                let mut plan = PlanBuilder::new(n, n * channels);
+                rings().for_each(|ring| ring.all_gather(&mut plan));
                 plan.build()
             }
         }
     }
 }
 
-impl Ring {
+/// One ring.
+struct Circle {
+    channel: u32,
+    channels: u32,
+    /// The members, from one to the next.
+    order: Vec<Member>,
+}
+
+impl Circle {
+    fn new(channel: u32, channels: u32, call: &Collective, topology: &Topology) -> Self {
+        let mut order: Vec<Member> = match nodes_of(call, topology) {
+            Some(per_node) if channel > 0 && per_node > 1 => through_nodes(channel, per_node, call.members()),
+            _ => (0..call.members()).map(Member).collect(),
+        };
+        if channel % 2 == 1 {
+            order.reverse();
+        }
+        Circle { channel, channels, order }
+    }
+
+    /// Piece i starts after its owner and ends, summed, at its owner.
+    fn reduce_scatter(&self, plan: &mut PlanBuilder) {
+        let n = self.order.len();
+        for round in 0..n.saturating_sub(1) {
+            plan.transfers((0..n).map(|at| self.step(at, (at + 2 * n - 1 - round) % n, Action::Reduce)));
+        }
+    }
+
+    /// Piece i starts at its owner and ends everywhere.
+    fn all_gather(&self, plan: &mut PlanBuilder) {
+        let n = self.order.len();
+        for round in 0..n.saturating_sub(1) {
+            plan.transfers((0..n).map(|at| self.step(at, (at + n - round) % n, Action::Copy)));
+        }
+    }
+
+    /// The channel's share of the piece of whoever stands at `owner`, from place `at` to the next.
+    fn step(&self, at: usize, owner: usize, action: Action) -> Transfer {
+        let piece = self.order[owner].0 * self.channels + self.channel;
+        self.hop(at, piece, action)
+    }
+
+    fn hop(&self, at: usize, piece: u32, action: Action) -> Transfer {
+        let next = self.order[(at + 1) % self.order.len()];
+        Transfer { action, channel: self.channel as u16, ..Transfer::copy(self.order[at], next, piece, 1) }
+    }
+
     /// Broadcast away from the root, or reduce towards it, chunk after chunk.
-    fn along(&self, kind: CollectiveKind, n: u32) -> CommPlan {
-        let chunks = self.chunks.max(1);
-        let mut plan = PlanBuilder::new(n, chunks);
-        let root = root_of(kind).0;
+    fn along(&self, kind: CollectiveKind, chunks: u32, plan: &mut PlanBuilder) {
+        let n = self.order.len();
+        let root =
+            self.order.iter().position(|member| *member == root_of(kind)).expect("a root of the group");
         let (first, action) = match kind {
             CollectiveKind::Reduce { .. } => (root + 1, Action::Reduce),
             _ => (root, Action::Copy),
         };
         for chunk in 0..chunks {
-            for hop in 0..n - 1 {
-                let from = (first + hop) % n;
-                plan.transfer(step(from, n, chunk, action));
-            }
-        }
-        plan.build()
-    }
-}
-
-/// Piece i starts at member i + 1 and ends, summed, at member i.
-fn reduce_scatter(plan: &mut PlanBuilder, n: u32) {
-    for round in 0..n - 1 {
-        for from in 0..n {
-            let piece = (from + 2 * n - 1 - round) % n;
-            plan.transfer(step(from, n, piece, Action::Reduce));
+            let piece = self.channel * chunks + chunk;
+            plan.transfers((0..n - 1).map(|hop| self.hop((first + hop) % n, piece, action)));
         }
     }
 }
 
-/// Piece i starts at member i and ends everywhere.
-fn all_gather(plan: &mut PlanBuilder, n: u32) {
-    for round in 0..n - 1 {
-        for from in 0..n {
-            let piece = (from + n - round) % n;
-            plan.transfer(step(from, n, piece, Action::Copy));
-        }
-    }
-}
-
-/// One piece to the next member.
-fn step(from: u32, n: u32, piece: u32, action: Action) -> Transfer {
-    let to = Member((from + 1) % n);
-    Transfer { from: Member(from), to, source: piece, target: piece, count: 1, action, channel: 0 }
+/// Node after node, entering and leaving each by devices that stand at the same place in theirs:
+/// devices c, c+1, …, c−1 of an even node, and back from c−1 to c in the next.
+fn through_nodes(channel: u32, per_node: u32, members: u32) -> Vec<Member> {
+    let member = |at: u32| {
+        let (node, step) = (at / per_node, at % per_node);
+        let step = if node % 2 == 0 { step } else { per_node - 1 - step };
+        // Channels 2k and 2k + 1 are one ring in both directions.
+        Member(node * per_node + (step + channel / 2) % per_node)
+    };
+    (0..members).map(member).collect()
 }
