@@ -89,9 +89,9 @@ mod tests {
                 tree_edges(n, tree).iter().for_each(|&(from, _)| children[from as usize] += 1);
                 children
             });
-            for index in 1..n as usize {
-                assert!(children[0][index] == 0 || children[1][index] == 0, "{index} of {n}");
-                assert!(children[0][index] <= 2 && children[1][index] <= 2, "{index} of {n}");
+            for (index, (one, other)) in children[0].iter().zip(&children[1]).enumerate().skip(1) {
+                assert!(*one == 0 || *other == 0, "{index} of {n}");
+                assert!(*one <= 2 && *other <= 2, "{index} of {n}");
             }
         }
     }
