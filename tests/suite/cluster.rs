@@ -297,3 +297,16 @@ fn published_traces_are_read_whole() {
         assert_eq!(summary["jobs"], 96);
     }
 }
+
+/// The committed example is what its workload gives.
+#[test]
+fn the_example_report_is_fresh() {
+    let committed =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/reports/cluster_gangs/summary.json"));
+    let committed: serde_json::Value = serde_json::from_str(&committed.unwrap()).unwrap();
+    assert_eq!(
+        summary(&["workloads/cluster_gangs.yaml"]),
+        committed,
+        "run workloads/cluster_gangs.yaml anew"
+    );
+}
