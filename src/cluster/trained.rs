@@ -19,6 +19,7 @@ use crate::training::recompute::Recompute;
 use crate::training::schedule::ScheduleSpec;
 use crate::training::state::State;
 use crate::training::sync::SyncSpec;
+use crate::training::zero::Zero;
 use crate::training::{self, Observer, StepReport, TrainingPlan, even_stages};
 use crate::units::Bytes;
 
@@ -79,6 +80,7 @@ impl Profile {
             bucket: self.bucket,
             sequence_parallel: false,
             recompute: Recompute::None,
+            zero: Zero::default(),
             algorithm: self.algorithm.clone(),
             optimizer: self.optimizer.clone(),
             clip: None,

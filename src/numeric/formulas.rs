@@ -84,6 +84,12 @@ pub(super) fn apply(formula: &Formula, context: &mut Context, operands: Operands
         (Formula::Zero, [], writes, updates) => {
             writes.iter_mut().chain(updates).for_each(|numbers| numbers.fill(0.0));
         }
+        (Formula::Accumulate, reads, [], updates) => {
+            assert_eq!(reads.len(), updates.len(), "as many numbers to add as places to add them");
+            for (x, y) in reads.iter().zip(updates) {
+                y.iter_mut().zip(*x).for_each(|(y, x)| *y += x);
+            }
+        }
         (Formula::Add, [x, y], [z], []) => pointwise::add(x, y, z),
         (Formula::AddBias, [x, y, b], [z], []) => pointwise::add_bias(x, y, b, z),
         (Formula::Scale { factor }, [], [], updates) => {

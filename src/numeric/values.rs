@@ -269,7 +269,7 @@ impl Interpreter for Values {
             Action::Compute(_) => {
                 self.run_instructions(program, op, false);
                 for instruction in program.instructions(op) {
-                    for &buffer in program.writes(instruction) {
+                    for &buffer in program.writes(instruction).iter().chain(program.updates(instruction)) {
                         if let Some(held) = self.buffers.get_mut(buffer.index()).and_then(Option::as_mut) {
                             held.visible = true;
                         }

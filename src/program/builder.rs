@@ -202,6 +202,11 @@ impl Builder {
         op
     }
 
+    /// The parts of an exchange: whose, and which op.
+    pub fn parts_of(&self, exchange: CollectiveId) -> Vec<(Rank, OpId)> {
+        self.program.exchanges[exchange].participants.iter().map(|part| (part.rank, part.op)).collect()
+    }
+
     /// Makes `later` wait for `earlier` beyond what their buffers ask for.
     pub fn after(&mut self, earlier: OpId, later: OpId) {
         self.wait(later, earlier);

@@ -37,6 +37,8 @@ pub enum Formula {
     Copy,
     /// y = 0. Writes \[y…\] or updates \[y…\].
     Zero,
+    /// y += x for each pair. Reads \[x…\] updates \[y…\].
+    Accumulate,
     /// z = x + y. Reads \[x, y\] writes \[z\].
     Add,
     /// z = x + y + b, b along the last axis. Reads \[x, y, b\] writes \[z\].

@@ -121,8 +121,10 @@ pub enum Stream {
     Compute,
     /// Tensor-, sequence-, context- and expert-parallel collectives.
     Tensor,
-    /// Data-parallel collectives.
+    /// Data-parallel collectives: gradients.
     Data,
+    /// Shared weights on their way to those who need them.
+    Weights,
     /// Activations on their way to the next pipeline stage.
     SendNext,
     /// Gradients on their way to the previous pipeline stage.
@@ -133,8 +135,15 @@ pub enum Stream {
 
 impl Stream {
     /// Every stream, in the order lanes are shown.
-    pub const ALL: [Stream; 6] =
-        [Stream::Compute, Stream::Tensor, Stream::Data, Stream::SendNext, Stream::SendPrevious, Stream::Host];
+    pub const ALL: [Stream; 7] = [
+        Stream::Compute,
+        Stream::Tensor,
+        Stream::Data,
+        Stream::Weights,
+        Stream::SendNext,
+        Stream::SendPrevious,
+        Stream::Host,
+    ];
 
     /// The name a reader sees.
     pub const fn name(self) -> &'static str {
@@ -142,6 +151,7 @@ impl Stream {
             Stream::Compute => "compute",
             Stream::Tensor => "tensor comm",
             Stream::Data => "data comm",
+            Stream::Weights => "weights comm",
             Stream::SendNext => "send next",
             Stream::SendPrevious => "send previous",
             Stream::Host => "host",

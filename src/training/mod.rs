@@ -12,6 +12,7 @@ mod run;
 pub mod schedule;
 pub mod state;
 pub mod sync;
+pub mod zero;
 
 pub use run::{Observer, StepReport, TrainingFailure, TrainingOutcome, run};
 
@@ -27,6 +28,7 @@ use crate::parallel::{Axis, Coordinates, Mesh};
 use crate::training::recompute::Recompute;
 use crate::training::schedule::{PipelineShape, ScheduleSpec};
 use crate::training::sync::SyncSpec;
+use crate::training::zero::Zero;
 use crate::units::{Bytes, Flops};
 
 /// Everything that decides how a model is trained.
@@ -58,6 +60,8 @@ pub struct TrainingPlan {
     pub bucket: Bytes,
     /// Whether tensor ranks also split the rows of what they hold in common (Korthikanti et al. 2022).
     pub sequence_parallel: bool,
+    /// What replicas hold together.
+    pub zero: Zero,
     /// Which activations are computed again instead of kept.
     pub recompute: Recompute,
     /// How collectives are carried out.
@@ -105,6 +109,25 @@ impl TrainingPlan {
     /// Samples of a step, over all replicas.
     pub fn global_batch(&self) -> u64 {
         self.micro_batch * u64::from(self.micro_batches) * u64::from(self.mesh.data)
+    }
+
+    /// Replicas that share what they hold.
+    pub fn sharers(&self) -> u32 {
+        if self.zero.shares() { self.zero.group.unwrap_or(self.mesh.data) } else { 1 }
+    }
+
+    /// The ranks that share with `rank`, in order.
+    pub fn sharing_group(&self, rank: Rank) -> Vec<Rank> {
+        let sharers = self.sharers() as usize;
+        let at = self.mesh.coordinates(rank).data as usize / sharers * sharers;
+        self.mesh.group(rank, Axis::Data)[at..at + sharers].to_vec()
+    }
+
+    /// The ranks that hold the same share as `rank`, one of each sharing group.
+    pub fn same_share(&self, rank: Rank) -> Vec<Rank> {
+        let sharers = self.sharers() as usize;
+        let at = self.mesh.coordinates(rank).data as usize % sharers;
+        self.mesh.group(rank, Axis::Data).into_iter().skip(at).step_by(sharers).collect()
     }
 
     /// Whether the rows between the tensor-parallel regions are split.

@@ -41,12 +41,36 @@ pub struct ParameterSlots {
     pub copy: u32,
     /// How many numbers the shard has.
     pub elements: u64,
-    /// The numbers themselves.
-    pub weight: SlotId,
-    /// Their gradient.
-    pub gradient: SlotId,
-    /// The optimiser's moments, none to two.
+    /// The numbers themselves; nothing where replicas share them and gather them for each use.
+    pub weight: Option<SlotId>,
+    /// Their gradient; nothing where it lives for a micro-batch and replicas share what is kept.
+    pub gradient: Option<SlotId>,
+    /// The optimiser's moments, none to two: of this replica's share where replicas share.
     pub moments: Vec<SlotId>,
+    /// This replica's share, where replicas share.
+    pub share: Option<Share>,
+}
+
+/// What one of several replicas holds for all: its piece of a parameter's shard, the last one filled
+/// up with zeros.
+#[derive(Debug, Clone, Copy)]
+pub struct Share {
+    /// How many numbers.
+    pub elements: u64,
+    /// The numbers that the optimiser steps.
+    pub weight: SlotId,
+    /// Their gradient, where it is kept from micro-batch to micro-batch.
+    pub gradient: Option<SlotId>,
+}
+
+impl ParameterSlots {
+    /// The numbers that the optimiser steps.
+    pub fn stepped(&self) -> SlotId {
+        match self.share {
+            Some(share) => share.weight,
+            None => self.weight.expect("a parameter is held whole or shared"),
+        }
+    }
 }
 
 /// Bytes that a parameter takes, by use.
@@ -117,18 +141,29 @@ impl State {
     fn add(&mut self, plan: &TrainingPlan, rank: Rank, copy: u32, parameter: Parameter) -> ParameterSlots {
         let elements = parameter.shard_elements(u64::from(plan.mesh.tensor));
         let widths = ParameterBytes::of(plan.precision);
-        let mut slot = |bytes: u64, usage| {
+        let zero = plan.zero;
+        let piece = elements.div_ceil(u64::from(plan.sharers()));
+        let mut slot = |elements: u64, bytes: u64, usage| {
             self.slots.push(Slot { rank, elements, bytes: Bytes(elements * bytes), usage })
         };
-        let weight = slot(widths.weight, MemoryUse::Parameters);
-        let gradient = slot(widths.gradient, MemoryUse::Gradients);
+        let weight = (!zero.shares_weights()).then(|| slot(elements, widths.weight, MemoryUse::Parameters));
+        let gradient =
+            (!zero.shares_gradients()).then(|| slot(elements, widths.gradient, MemoryUse::Gradients));
+        let share = zero.shares().then(|| Share {
+            elements: piece,
+            // Where the weights are held whole, the share is a view of them (or the master copy, which
+            // is counted with the optimiser) and takes no room of its own.
+            weight: slot(piece, if weight.is_none() { widths.weight } else { 0 }, MemoryUse::Parameters),
+            gradient: gradient.is_none().then(|| slot(piece, widths.gradient, MemoryUse::Gradients)),
+        });
         // The master copy is counted with the first moment: it is one more number the optimiser keeps.
         let moments = (0..plan.moments())
             .map(|moment| {
-                slot(widths.moment + if moment == 0 { widths.master } else { 0 }, MemoryUse::Optimizer)
+                let bytes = widths.moment + if moment == 0 { widths.master } else { 0 };
+                slot(if share.is_some() { piece } else { elements }, bytes, MemoryUse::Optimizer)
             })
             .collect();
-        ParameterSlots { parameter, copy, elements, weight, gradient, moments }
+        ParameterSlots { parameter, copy, elements, weight, gradient, moments, share }
     }
 
     /// What every slot holds at the start: weights as the model says, all else nothing.
@@ -142,7 +177,17 @@ impl State {
                 for rank in plan.mesh.all() {
                     if let Some(slots) = self.of(rank, piece).get(position) {
                         let shard = u64::from(plan.mesh.coordinates(rank).tensor);
-                        values[slots.weight] = parameter.shard(&whole, shard, tensor);
+                        let held = parameter.shard(&whole, shard, tensor);
+                        if let Some(share) = slots.share {
+                            let index = plan.mesh.coordinates(rank).data % plan.sharers();
+                            let start = (u64::from(index) * share.elements) as usize;
+                            let mine = held.iter().skip(start).take(share.elements as usize);
+                            let mine = mine.copied().chain(std::iter::repeat(0.0));
+                            values[share.weight] = mine.take(share.elements as usize).collect();
+                        }
+                        if let Some(weight) = slots.weight {
+                            values[weight] = held;
+                        }
                     }
                 }
             }

@@ -202,3 +202,25 @@ fn split_rows_and_recomputation_train_as_one_device_does() {
     let mesh = ["parallel.data=1", "parallel.pipeline=1", "parallel.tensor=4"];
     equals_one_device(&[&mesh[..], &["parallel.sequence_parallel=true"][..]].concat(), &alone);
 }
+
+#[test]
+fn replicas_that_share_train_as_one_device_does() {
+    let alone = alone();
+    for zero in ["1", "2", "3", "{stage: 1, group: 2}", "{stage: 3, group: 2, prefetch: 0}"] {
+        for (mesh, rows, schedule) in
+            [((4, 1, 2), true, "one_f_one_b"), ((4, 2, 1), false, "interleaved"), ((8, 1, 1), false, "gpipe")]
+        {
+            let (data, pipeline, tensor) = mesh;
+            let changes = [
+                format!("parallel.zero={zero}"),
+                format!("parallel.data={data}"),
+                format!("parallel.pipeline={pipeline}"),
+                format!("parallel.tensor={tensor}"),
+                format!("parallel.sequence_parallel={rows}"),
+                format!("parallel.schedule={schedule}"),
+                "recompute=full".to_owned(),
+            ];
+            equals_one_device(&changes.each_ref().map(String::as_str), &alone);
+        }
+    }
+}

@@ -15,6 +15,7 @@ use crate::rng::Seed;
 use crate::training::recompute::Recompute;
 use crate::training::schedule::ScheduleSpec;
 use crate::training::sync::SyncSpec;
+use crate::training::zero::Zero;
 use crate::units::Bytes;
 
 /// A file that says how a network is trained.
@@ -153,6 +154,8 @@ pub struct Parallel {
     pub tensor: u32,
     /// Whether tensor ranks also split the rows between their regions.
     pub sequence_parallel: bool,
+    /// What replicas hold together: ZeRO's stages, FSDP, HSDP.
+    pub zero: Zero,
     /// The order of passes.
     pub schedule: ScheduleSpec,
     /// What replicas exchange.
@@ -168,6 +171,7 @@ impl Default for Parallel {
             pipeline: 1,
             tensor: 1,
             sequence_parallel: false,
+            zero: Zero::default(),
             schedule: ScheduleSpec::from_name("one_f_one_b").expect("a listed schedule"),
             sync: SyncSpec::from_name("all_reduce").expect("a listed sync"),
             collective: AlgorithmSpec::from_name("ring").expect("a listed algorithm"),

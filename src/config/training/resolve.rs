@@ -13,6 +13,7 @@ use crate::numeric::batches::Batches;
 use crate::numeric::values::Values;
 use crate::parallel::Mesh;
 use crate::rng::Seed;
+use crate::training::schedule::Pass;
 use crate::training::state::State;
 use crate::training::{TrainingPlan, even_stages};
 
@@ -97,6 +98,7 @@ pub fn resolve(file: TrainingFile, locations: &Locations) -> Result<TrainingScen
         bucket: file.training.bucket,
         sequence_parallel: file.parallel.sequence_parallel,
         recompute: file.recompute,
+        zero: file.parallel.zero,
         algorithm: file.parallel.collective.clone(),
         optimizer: file.training.optimizer.clone(),
         clip: file.training.gradient_clipping,
@@ -347,6 +349,42 @@ impl Check<'_> {
         }
     }
 
+    /// Whether replicas can share what they are asked to.
+    fn zero(&mut self, plan: &TrainingPlan) {
+        let (data, sharers) = (plan.mesh.data, plan.sharers());
+        if !plan.zero.shares() {
+            return;
+        }
+        if sharers == 0 || !data.is_multiple_of(sharers) {
+            let why = format!("groups of {sharers} do not divide {data} replicas");
+            self.wrong("parallel.zero", why, &format!("these would: {}", divisors(u64::from(data))));
+        }
+        if plan.sync.name() != "all_reduce" {
+            let why = format!(
+                "replicas that share optimiser state step as one, which `{}` does not",
+                plan.sync.name()
+            );
+            self.wrong("parallel.sync", why, "use `sync: all_reduce`, or `zero: 0`");
+        }
+        if plan.schedule.copies() > 1 {
+            let why = format!("`{}` holds two copies of the model on the same ranks", plan.schedule.name());
+            self.wrong("parallel.zero", why, "use `zero: 0` or another schedule");
+        }
+        let splits =
+            plan.schedule.order(plan.shape()).iter().flatten().any(|op| op.pass == Pass::BackwardWeight);
+        if plan.zero.shares_gradients() && splits {
+            let why = format!(
+                "`{}` puts weight gradients off, and these are to be reduced with their micro-batch",
+                plan.schedule.name()
+            );
+            self.wrong(
+                "parallel.zero",
+                why,
+                "use `zero: 1` or a schedule that does not split backward passes",
+            );
+        }
+    }
+
     /// What members of registries ask of the rest.
     fn policies(&mut self, plan: &TrainingPlan, file: &TrainingFile) {
         let rows = plan.micro_batch * plan.model.tokens_per_sample();
@@ -357,8 +395,9 @@ impl Check<'_> {
             let why = format!("{tensor} tensor ranks do not divide the {rows} rows of a micro-batch");
             self.wrong("parallel.sequence_parallel", why, "");
         }
-        if let Err(why) = plan.schedule.admits(plan.shape()) {
-            self.wrong("parallel.schedule", why, "");
+        match plan.schedule.admits(plan.shape()) {
+            Ok(()) => self.zero(plan),
+            Err(why) => self.wrong("parallel.schedule", why, ""),
         }
         for &device in plan.placement.iter() {
             let spec = &plan.topology.devices()[device].spec;

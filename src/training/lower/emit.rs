@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::collective::{Collective, CollectiveKind, CommPlan};
 use crate::compute::Kernel;
 use crate::hardware::Precision;
-use crate::ids::{BufferId, DeviceId, IdVec, MicroBatch, Rank, SlotId, Stage};
+use crate::ids::{BufferId, CollectiveId, DeviceId, IdVec, MicroBatch, OpId, Rank, SlotId, Stage};
 use crate::model::Piece;
 use crate::program::{
     Builder, ExchangeSpec, Formula, InstructionSpec, OpLabel, OpSpec, Part, Program, Reduction,
@@ -32,6 +32,10 @@ pub(super) struct Emitter<'a> {
     activity: Activity,
     label: OpLabel,
     plans: BTreeMap<(&'static str, Bytes, Vec<DeviceId>), Arc<CommPlan>>,
+    /// Weights that replicas share, gathered for their next use, and gradients of one micro-batch.
+    gathered: BTreeMap<(Rank, Piece), Vec<BufferId>>,
+    fresh: BTreeMap<(Rank, Piece), Vec<BufferId>>,
+    last: IdVec<Rank, Option<OpId>>,
 }
 
 impl<'a> Emitter<'a> {
@@ -48,6 +52,9 @@ impl<'a> Emitter<'a> {
             activity: Activity::Other,
             label: OpLabel::default(),
             plans: BTreeMap::new(),
+            gathered: BTreeMap::new(),
+            fresh: BTreeMap::new(),
+            last: IdVec::filled(None, ranks),
         }
     }
 
@@ -103,11 +110,38 @@ impl<'a> Emitter<'a> {
     /// The slots of a piece's parameters, as buffers: weight and gradient of each.
     pub(super) fn parameters(&mut self, rank: Rank, piece: Piece) -> Vec<ParameterBuffers> {
         let slots = self.state.of(rank, piece);
-        slots.iter().map(|slots| self.parameter(slots)).collect()
+        let gathered = self.gathered.get(&(rank, piece)).cloned();
+        let fresh = self.fresh.get(&(rank, piece)).cloned();
+        let of = |held: &Option<Vec<BufferId>>, at: usize| held.as_ref().map(|held| held[at]);
+        let buffers = slots.iter().enumerate().map(|(at, slots)| ParameterBuffers {
+            weight: slots.weight.map(|slot| self.slot(slot)).or(of(&gathered, at)).expect("weights at hand"),
+            gradient: slots.gradient.map(|slot| self.slot(slot)).or(of(&fresh, at)),
+        });
+        buffers.collect()
     }
 
-    pub(super) fn parameter(&mut self, slots: &ParameterSlots) -> ParameterBuffers {
-        ParameterBuffers { weight: self.slot(slots.weight), gradient: self.slot(slots.gradient) }
+    /// The weights of a piece are in these buffers until they are gathered anew.
+    pub(super) fn gathered(&mut self, rank: Rank, piece: Piece, buffers: Vec<BufferId>) {
+        self.gathered.insert((rank, piece), buffers);
+    }
+
+    /// The gradients of a piece go to these buffers from now on.
+    pub(super) fn fresh_gradients(&mut self, rank: Rank, piece: Piece, buffers: Vec<BufferId>) {
+        self.fresh.insert((rank, piece), buffers);
+    }
+
+    /// The compute op of a rank that came last.
+    pub(super) fn last_op(&self, rank: Rank) -> Option<OpId> {
+        self.last[rank]
+    }
+
+    /// Makes every part of an exchange wait for what `earlier` names of its rank.
+    pub(super) fn exchange_after(&mut self, exchange: CollectiveId, earlier: impl Fn(Rank) -> Option<OpId>) {
+        for (rank, op) in self.builder.parts_of(exchange) {
+            if let Some(earlier) = earlier(rank) {
+                self.builder.after(earlier, op);
+            }
+        }
     }
 
     pub(super) fn slot(&mut self, slot: SlotId) -> BufferId {
@@ -183,7 +217,7 @@ impl<'a> Emitter<'a> {
         let instructions = std::mem::take(&mut self.pending[rank]);
         if !instructions.is_empty() {
             let op = OpSpec { rank, stream: Stream::Compute, activity: self.activity, label: self.label };
-            self.builder.compute(op, instructions);
+            self.last[rank] = Some(self.builder.compute(op, instructions));
         }
     }
 
@@ -269,10 +303,10 @@ impl<'a> Emitter<'a> {
         bytes: Bytes,
         reduction: Reduction,
         parts: Vec<Part>,
-    ) {
+    ) -> CollectiveId {
         let ranks: Vec<Rank> = parts.iter().map(|part| part.rank).collect();
         let plan = self.plan_of(kind, bytes, &ranks);
-        self.builder.exchange(ExchangeSpec { kind, reduction, bytes, plan, stream, activity, label, parts });
+        self.builder.exchange(ExchangeSpec { kind, reduction, bytes, plan, stream, activity, label, parts })
     }
 
     /// Sends what each rank of a cell holds to the same tensor rank of another stage; returns the
@@ -326,7 +360,8 @@ impl<'a> Emitter<'a> {
     /// Zeroes a rank's loss and, when it trains, its gradients: the first work of a step.
     pub(super) fn zero(&mut self, rank: Rank, trains: bool) {
         let state = self.state;
-        let gradients = state.of_rank(rank).filter(|_| trains).map(|slots| slots.gradient);
+        let kept = |slots: &ParameterSlots| slots.gradient.or(slots.share.and_then(|share| share.gradient));
+        let gradients = state.of_rank(rank).filter(|_| trains).filter_map(kept);
         let slots: Vec<SlotId> = gradients.chain(state.loss(rank)).collect();
         let buffers: Vec<BufferId> = slots.into_iter().map(|slot| self.slot(slot)).collect();
         if buffers.is_empty() {
@@ -347,7 +382,14 @@ impl<'a> Emitter<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ParameterBuffers {
     pub(super) weight: BufferId,
-    pub(super) gradient: BufferId,
+    /// Nothing where only a forward pass is made and no gradient is at hand.
+    gradient: Option<BufferId>,
+}
+
+impl ParameterBuffers {
+    pub(super) fn gradient(self) -> BufferId {
+        self.gradient.expect("gradients at hand in a backward pass")
+    }
 }
 
 fn spec(

@@ -154,10 +154,10 @@ impl Lowering<'_> {
             let width = hidden as u32;
             let formula = Formula::PositionsWeight { first: self.first_row(index), sequence, width };
             let kernel = kernels::elementwise(own * hidden, 1, 0, 1, precision);
-            self.emitter.run_weight(rank, formula, kernel, &[dx[index]], &[positions.gradient]);
+            self.emitter.run_weight(rank, formula, kernel, &[dx[index]], &[positions.gradient()]);
             let formula = Formula::EmbedWeight { first_row: index as u32 * share as u32, width };
             let kernel = kernels::embedding(rows, hidden, true, precision);
-            self.emitter.run_weight(rank, formula, kernel, &[tokens[index], all[index]], &[table.gradient]);
+            self.emitter.run_weight(rank, formula, kernel, &[tokens[index], all[index]], &[table.gradient()]);
         }
         PerRank::new()
     }
@@ -486,7 +486,7 @@ impl Lowering<'_> {
             let reads = [dn[index], keep.x, gain.weight, keep.statistics];
             self.emitter.run(rank, Formula::NormInput { width }, kernel, &reads, &[dx], &[]);
             let reads = [dn[index], keep.x, keep.statistics];
-            let updates = [gain.gradient, bias.gradient];
+            let updates = [gain.gradient(), bias.gradient()];
             let kernel = kernels::elementwise(rows * hidden, 2, 0, 4, precision);
             self.emitter.run_weight(rank, Formula::NormWeight { width }, kernel, &reads, &updates);
             out.push(match beside {
@@ -549,7 +549,7 @@ impl Lowering<'_> {
     ) {
         let formula = Formula::LinearWeight { inputs: inputs as u32, outputs: outputs as u32 };
         let kernel = kernels::gemm(self.rows(), inputs, outputs, Pass::WeightGradient, self.plan.precision);
-        let gradients: Vec<BufferId> = w.iter().map(|w| w.gradient).collect();
+        let gradients: Vec<BufferId> = w.iter().map(|w| w.gradient()).collect();
         self.emitter.run_weight(rank, formula, kernel, &[x, dy], &gradients);
     }
 
@@ -570,6 +570,6 @@ impl Lowering<'_> {
     fn bias_backward(&mut self, rank: Rank, b: ParameterBuffers, dy: BufferId) {
         let elements = self.emitter.elements(dy);
         let kernel = kernels::elementwise(elements, 1, 0, 1, self.plan.precision);
-        self.emitter.run_weight(rank, Formula::BiasWeight, kernel, &[dy], &[b.gradient]);
+        self.emitter.run_weight(rank, Formula::BiasWeight, kernel, &[dy], &[b.gradient()]);
     }
 }

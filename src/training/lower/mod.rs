@@ -2,18 +2,19 @@
 //!
 //! The schedule says in which order a stage does its passes; lowering writes out what each pass does,
 //! layer by layer ([`gpt`], [`dense`]), adds the sends between stages, the collectives between tensor
-//! and data ranks ([`sync`]), and the update. Who waits for whom follows from the buffers.
+//! and data ranks ([`sync`], [`sharing`]), and the update. Who waits for whom follows from the buffers.
 
 mod dense;
 mod emit;
 mod gpt;
 mod kernels;
+mod sharing;
 mod sync;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::ids::{BufferId, IdVec, MicroBatch, PipelineRank, Rank, Stage, StepIndex};
+use crate::ids::{BufferId, IdVec, MicroBatch, OpId, PipelineRank, Rank, SlotId, Stage, StepIndex};
 use crate::model::Piece;
 use crate::program::{Formula, InstructionSpec, Program};
 use crate::trace::{Activity, MemoryUse};
@@ -111,7 +112,11 @@ struct Lowering<'a> {
     targets: BTreeMap<Key, PerRank>,
     saved: BTreeMap<Key, Vec<Saved>>,
     /// Weight gradients that a split backward pass has put off.
-    put_off: BTreeMap<Key, Vec<(Rank, InstructionSpec)>>,
+    put_off: BTreeMap<(Stage, MicroBatch), Vec<(Rank, InstructionSpec)>>,
+    /// The last op of each piece that a rank has gone through, where something waits for pieces.
+    piece_ends: IdVec<Rank, Vec<Option<OpId>>>,
+    /// Each replica's share of summed gradients, where it lives for a step, by the slot it is for.
+    reduced: BTreeMap<SlotId, BufferId>,
     begun: BTreeMap<Rank, ()>,
     weight_passes_left: IdVec<Stage, u32>,
 }
@@ -129,6 +134,8 @@ impl<'a> Lowering<'a> {
             targets: BTreeMap::new(),
             saved: BTreeMap::new(),
             put_off: BTreeMap::new(),
+            piece_ends: IdVec::filled(Vec::new(), plan.mesh.ranks() as usize),
+            reduced: BTreeMap::new(),
             begun: BTreeMap::new(),
             weight_passes_left: IdVec::filled(plan.micro_batches, plan.stages.len()),
         }
@@ -165,26 +172,25 @@ impl<'a> Lowering<'a> {
                 self.saved.contains_key(&key)
                     && (self.is_last(stage) || self.arrived_backward.contains_key(&key))
             }
-            Pass::BackwardWeight => self.put_off.contains_key(&key),
+            Pass::BackwardWeight => self.put_off.contains_key(&(stage, op.micro_batch)),
         }
     }
 
     fn pass(&mut self, op: PipelineOp) {
-        let stage = op.stage;
-        for replica in 0..self.plan.mesh.data {
-            let cell = self.cell(replica, stage, op.micro_batch);
-            self.zero_at_first_use(&cell);
-            match op.pass {
-                Pass::Forward => self.forward(&cell, op.micro_batch),
-                Pass::Backward => self.backward(&cell, op.micro_batch, false),
-                Pass::BackwardInput => self.backward(&cell, op.micro_batch, true),
-                Pass::BackwardWeight => self.backward_weight(&cell, op.micro_batch),
-            }
+        let replicas = 0..self.plan.mesh.data;
+        let cells: Vec<Cell> = replicas.map(|replica| self.cell(replica, op.stage, op.micro_batch)).collect();
+        for cell in &cells {
+            self.zero_at_first_use(cell);
+        }
+        match op.pass {
+            Pass::Forward => self.forward(&cells, op),
+            Pass::Backward | Pass::BackwardInput => self.backward(&cells, op),
+            Pass::BackwardWeight => self.backward_weight(&cells, op),
         }
         if matches!(op.pass, Pass::Backward | Pass::BackwardWeight) {
-            self.weight_passes_left[stage] -= 1;
-            if self.weight_passes_left[stage] == 0 {
-                self.reduce_gradients(stage);
+            self.weight_passes_left[op.stage] -= 1;
+            if self.weight_passes_left[op.stage] == 0 {
+                self.reduce_gradients(op.stage);
             }
         }
     }
@@ -211,101 +217,156 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    fn forward(&mut self, cell: &Cell, micro_batch: MicroBatch) {
-        let key = (cell.replica, cell.stage, micro_batch);
-        self.emitter.pass(Activity::Forward, "forward", cell.stage, micro_batch);
-        let mut x = self.arrived_forward.remove(&key).unwrap_or_default();
-        if self.is_first(cell.stage) || self.is_last(cell.stage) {
-            let inputs = self.load(cell, micro_batch);
-            if self.is_first(cell.stage) {
-                x = inputs;
-            }
-        }
-        let mut saved = Vec::new();
+    /// Forward through a stage, in every replica. Piece by piece, because replicas may fetch the weights
+    /// of a piece from one another.
+    fn forward(&mut self, cells: &[Cell], op: PipelineOp) {
+        let (stage, micro_batch) = (op.stage, op.micro_batch);
+        self.emitter.pass(Activity::Forward, "forward", stage, micro_batch);
+        let mut streams: Vec<PerRank> =
+            cells.iter().map(|cell| self.stage_input(cell, micro_batch)).collect();
+        let mut saved: Vec<Vec<Saved>> = vec![Vec::new(); cells.len()];
         let mut blocks = 0;
-        for index in self.plan.stages[cell.stage].clone() {
+        for index in self.plan.stages[stage].clone() {
             let piece = self.pieces[index];
+            let is_block = matches!(piece, Piece::Block(_));
+            let again = is_block && self.trains && self.plan.recompute.repeats_block(blocks);
+            blocks += u32::from(is_block);
             self.emitter.piece(piece);
-            let (next, keep) = match piece {
-                Piece::Block(_) if self.trains && self.plan.recompute.repeats_block(blocks) => {
-                    blocks += 1;
-                    let (next, _) = self.block_forward(cell, piece, x.clone());
-                    (next, Saved::Input(x))
-                }
-                Piece::Embedding => self.embedding_forward(cell, x),
-                Piece::Block(_) => {
-                    blocks += 1;
-                    self.block_forward(cell, piece, x)
-                }
-                Piece::Head => self.head_forward(cell, x, &self.targets[&key].clone()),
-                Piece::Dense(_) => self.dense_forward(cell, piece, x),
-                Piece::Loss => self.loss_forward(cell, x, &self.targets[&key].clone()),
-            };
-            x = next;
-            saved.push(keep);
+            self.gather_weights(cells, piece);
+            for (at, cell) in cells.iter().enumerate() {
+                let x = std::mem::take(&mut streams[at]);
+                let input = again.then(|| x.clone());
+                let (next, keep) = self.piece_forward(cell, piece, x, micro_batch);
+                streams[at] = next;
+                saved[at].push(input.map_or(keep, Saved::Input));
+            }
+            self.end_of_piece(cells, false);
         }
-        self.emitter.flush(&cell.ranks);
-        self.saved.insert(key, saved);
-        if !self.is_last(cell.stage) {
-            let to = self.cell(cell.replica, Stage(cell.stage.0 + 1), micro_batch);
-            let arrived = self.emitter.send(cell, x, &to, micro_batch);
-            self.arrived_forward.insert((cell.replica, to.stage, micro_batch), arrived);
+        for ((cell, x), saved) in cells.iter().zip(streams).zip(saved) {
+            self.emitter.flush(&cell.ranks);
+            self.saved.insert((cell.replica, stage, micro_batch), saved);
+            if !self.is_last(stage) {
+                let to = self.cell(cell.replica, Stage(stage.0 + 1), micro_batch);
+                let arrived = self.emitter.send(cell, x, &to, micro_batch);
+                self.arrived_forward.insert((cell.replica, to.stage, micro_batch), arrived);
+            }
         }
     }
 
-    /// Backward through a stage. With `split`, weight gradients are put off to a pass of their own.
-    fn backward(&mut self, cell: &Cell, micro_batch: MicroBatch, split: bool) {
+    /// What a stage begins with: what has been sent to it, or a micro-batch of the data.
+    fn stage_input(&mut self, cell: &Cell, micro_batch: MicroBatch) -> PerRank {
+        let arrived = self.arrived_forward.remove(&(cell.replica, cell.stage, micro_batch));
+        if !self.is_first(cell.stage) && !self.is_last(cell.stage) {
+            return arrived.unwrap_or_default();
+        }
+        let inputs = self.load(cell, micro_batch);
+        if self.is_first(cell.stage) { inputs } else { arrived.unwrap_or_default() }
+    }
+
+    fn piece_forward(
+        &mut self,
+        cell: &Cell,
+        piece: Piece,
+        x: PerRank,
+        micro_batch: MicroBatch,
+    ) -> (PerRank, Saved) {
         let key = (cell.replica, cell.stage, micro_batch);
+        match piece {
+            Piece::Embedding => self.embedding_forward(cell, x),
+            Piece::Block(_) => self.block_forward(cell, piece, x),
+            Piece::Head => self.head_forward(cell, x, &self.targets[&key].clone()),
+            Piece::Dense(_) => self.dense_forward(cell, piece, x),
+            Piece::Loss => self.loss_forward(cell, x, &self.targets[&key].clone()),
+        }
+    }
+
+    /// Backward through a stage, in every replica. When it is split, weight gradients are put off to a
+    /// pass of their own.
+    fn backward(&mut self, cells: &[Cell], op: PipelineOp) {
+        let (stage, micro_batch) = (op.stage, op.micro_batch);
+        let split = op.pass == Pass::BackwardInput;
         let (activity, name) = if split {
             (Activity::BackwardInput, "backward-input")
         } else {
             (Activity::Backward, "backward")
         };
-        self.emitter.pass(activity, name, cell.stage, micro_batch);
+        self.emitter.pass(activity, name, stage, micro_batch);
+        let key = |cell: &Cell| (cell.replica, stage, micro_batch);
+        let (mut streams, mut saved) = (Vec::new(), Vec::new());
+        for cell in cells {
+            streams.push(self.arrived_backward.remove(&key(cell)).unwrap_or_default());
+            saved.push(self.saved.remove(&key(cell)).expect("a forward pass before its backward pass"));
+        }
+        // In the last micro-batch each piece is an op of its own, so that the bucket with its
+        // gradients can leave while the pieces before it are still at work.
+        let last_pass = self.weight_passes_left[stage] <= self.plan.schedule.copies();
         self.emitter.put_off_weights(split);
-        let mut dx = self.arrived_backward.remove(&key).unwrap_or_default();
-        let saved = self.saved.remove(&key).expect("a forward pass before its backward pass");
-        let copies = self.plan.schedule.copies();
-        let last_pass = self.weight_passes_left[cell.stage] <= copies && self.plan.replicas() > 1;
-        for (index, keep) in self.plan.stages[cell.stage].clone().zip(saved).rev() {
+        for index in self.plan.stages[stage].clone().rev() {
             let piece = self.pieces[index];
             self.emitter.piece(piece);
-            dx = match keep {
-                Saved::Embedding { tokens } => self.embedding_backward(cell, dx, &tokens),
-                Saved::Block(keep) => self.block_backward(cell, piece, dx, &keep),
-                Saved::Input(x) => {
-                    let keep = self.block_again(cell, piece, x);
-                    self.block_backward(cell, piece, dx, &keep)
-                }
-                Saved::Head(keep) => self.head_backward(cell, &keep),
-                Saved::Dense(keep) => self.dense_backward(cell, piece, dx, &keep),
-                Saved::Loss(keep) => self.loss_backward(cell, &keep),
-            };
-            // In the last micro-batch each piece is an op of its own, so that the bucket with its
-            // gradients can leave while the pieces before it are still at work.
-            if last_pass {
-                self.emitter.flush(&cell.ranks);
+            self.gather_weights(cells, piece);
+            self.begin_gradients(cells, piece);
+            for (at, cell) in cells.iter().enumerate() {
+                let keep = saved[at].pop().expect("as many pieces backward as forward");
+                let dx = std::mem::take(&mut streams[at]);
+                streams[at] = self.piece_backward(cell, piece, dx, keep);
+            }
+            self.end_of_piece(cells, last_pass && self.plan.replicas() > 1);
+            self.share_gradients(cells, piece);
+        }
+        for cell in cells {
+            self.emitter.flush(&cell.ranks);
+        }
+        if split {
+            let put_off = self.emitter.take_put_off();
+            self.put_off.insert((stage, micro_batch), put_off);
+        }
+        if !self.is_first(stage) {
+            for (cell, dx) in cells.iter().zip(streams) {
+                let to = self.cell(cell.replica, Stage(stage.0 - 1), micro_batch);
+                let arrived = self.emitter.send(cell, dx, &to, micro_batch);
+                self.arrived_backward.insert((cell.replica, to.stage, micro_batch), arrived);
             }
         }
-        self.emitter.flush(&cell.ranks);
-        if split {
-            self.put_off.insert(key, self.emitter.take_put_off());
+    }
+
+    fn piece_backward(&mut self, cell: &Cell, piece: Piece, dx: PerRank, keep: Saved) -> PerRank {
+        match keep {
+            Saved::Embedding { tokens } => self.embedding_backward(cell, dx, &tokens),
+            Saved::Block(keep) => self.block_backward(cell, piece, dx, &keep),
+            Saved::Input(x) => {
+                let keep = self.block_again(cell, piece, x);
+                self.block_backward(cell, piece, dx, &keep)
+            }
+            Saved::Head(keep) => self.head_backward(cell, &keep),
+            Saved::Dense(keep) => self.dense_backward(cell, piece, dx, &keep),
+            Saved::Loss(keep) => self.loss_backward(cell, &keep),
         }
-        if !self.is_first(cell.stage) {
-            let to = self.cell(cell.replica, Stage(cell.stage.0 - 1), micro_batch);
-            let arrived = self.emitter.send(cell, dx, &to, micro_batch);
-            self.arrived_backward.insert((cell.replica, to.stage, micro_batch), arrived);
+    }
+
+    /// Makes ops of what a piece has come to, where something waits for the piece alone.
+    fn end_of_piece(&mut self, cells: &[Cell], alone: bool) {
+        if !alone && !self.plan.zero.shares_gradients() {
+            return;
+        }
+        for cell in cells {
+            self.emitter.flush(&cell.ranks);
+            for &rank in &cell.ranks {
+                self.piece_ends[rank].push(self.emitter.last_op(rank));
+            }
         }
     }
 
     /// The weight gradients that a split backward pass has put off.
-    fn backward_weight(&mut self, cell: &Cell, micro_batch: MicroBatch) {
-        let key = (cell.replica, cell.stage, micro_batch);
-        self.emitter.pass(Activity::BackwardWeight, "backward-weight", cell.stage, micro_batch);
-        for (rank, instruction) in self.put_off.remove(&key).expect("weight gradients that were put off") {
+    fn backward_weight(&mut self, cells: &[Cell], op: PipelineOp) {
+        self.emitter.pass(Activity::BackwardWeight, "backward-weight", op.stage, op.micro_batch);
+        let put_off = self.put_off.remove(&(op.stage, op.micro_batch));
+        for (rank, instruction) in put_off.expect("weight gradients that were put off") {
             self.emitter.instruction(rank, instruction);
         }
-        self.emitter.flush(&cell.ranks);
+        for cell in cells {
+            self.emitter.flush(&cell.ranks);
+        }
     }
 
     /// Loads a micro-batch; returns the inputs and remembers the targets.

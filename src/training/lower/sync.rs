@@ -5,19 +5,24 @@ use crate::ids::{BufferId, Rank, Stage};
 use crate::model::Piece;
 use crate::program::{Formula, OpLabel, OptimizerRule, Part, Reduction};
 use crate::trace::{Activity, MemoryUse, Stream};
-use crate::training::lower::{Lowering, kernels};
+use crate::training::lower::{Cell, Lowering, kernels};
 use crate::training::state::{ParameterBytes, ParameterSlots};
 use crate::training::sync::SyncAction;
 use crate::units::Bytes;
 
 /// Parameters of a stage whose gradients (or weights) travel together: indices into the parameters of
 /// each piece, last piece first, as the backward pass makes them ready.
-type Bucket = Vec<(Piece, usize)>;
+pub(super) type Bucket = Vec<(Piece, usize)>;
 
 impl Lowering<'_> {
     /// Sums the gradients of a stage over replicas, bucket by bucket. Each bucket leaves when its last
     /// gradient is ready, under what is left of the backward pass.
     pub(super) fn reduce_gradients(&mut self, stage: Stage) {
+        if self.plan.zero.shares_gradients() {
+            // They have been reduced micro-batch by micro-batch.
+            self.sum_over_groups(stage);
+            return;
+        }
         if self.plan.splits_rows() {
             self.sum_common_gradients(stage);
         }
@@ -27,7 +32,14 @@ impl Lowering<'_> {
         }
         let width = ParameterBytes::of(self.plan.precision).gradient();
         for bucket in self.buckets(stage, width) {
-            self.exchange_bucket(stage, &bucket, width, "reduce gradients", true);
+            if self.plan.zero.shares() {
+                self.scatter_bucket(stage, &bucket);
+            } else {
+                self.exchange_bucket(stage, &bucket, width, "reduce gradients", true);
+            }
+        }
+        if self.plan.zero.shares() {
+            self.sum_over_groups(stage);
         }
     }
 
@@ -36,28 +48,41 @@ impl Lowering<'_> {
     fn sum_common_gradients(&mut self, stage: Stage) {
         let label = OpLabel { name: "common gradients", stage: Some(stage), ..OpLabel::default() };
         let width = ParameterBytes::of(self.plan.precision).gradient();
+        let pieces: Vec<Piece> = self.plan.stages[stage].clone().map(|index| self.pieces[index]).collect();
         for (replica, copy) in self.plan.copies() {
             let ranks = self.plan.cell_ranks(replica, copy, stage);
-            let part = |rank| {
-                let buffers = self.common_gradients(stage, rank);
-                Part { rank, reads: buffers.clone(), writes: buffers }
-            };
-            let parts: Vec<Part> = ranks.into_iter().map(part).collect();
-            let elements: u64 = parts[0].reads.iter().map(|&buffer| self.emitter.elements(buffer)).sum();
-            if elements > 0 {
-                let (kind, bytes) = (CollectiveKind::AllReduce, Bytes(elements * width));
-                let (stream, activity) = (Stream::Tensor, Activity::TensorComm);
-                self.emitter.exchange(kind, stream, activity, label, bytes, Reduction::Sum, parts);
-            }
+            self.sum_common(&ranks, &pieces, label, width);
         }
     }
 
-    fn common_gradients(&mut self, stage: Stage, rank: Rank) -> Vec<BufferId> {
-        let state = self.emitter.state();
-        let pieces = self.plan.stages[stage].clone().map(|index| self.pieces[index]);
-        let slots = pieces.flat_map(|piece| state.of(rank, piece));
-        let common = slots.filter(|slots| slots.parameter.is_replicated());
-        common.map(|slots| self.emitter.slot(slots.gradient)).collect()
+    /// The same for one piece of one micro-batch.
+    pub(super) fn sum_common_of(&mut self, cells: &[Cell], piece: Piece) {
+        let label = OpLabel { name: "common gradients", stage: Some(cells[0].stage), ..OpLabel::default() };
+        let width = ParameterBytes::of(self.plan.precision).gradient();
+        for cell in cells {
+            self.sum_common(&cell.ranks, &[piece], label, width);
+        }
+    }
+
+    fn sum_common(&mut self, ranks: &[Rank], pieces: &[Piece], label: OpLabel, width: u64) {
+        let mut parts = Vec::new();
+        for &rank in ranks {
+            let mut buffers = Vec::new();
+            for &piece in pieces {
+                let state = self.emitter.state();
+                let held = self.emitter.parameters(rank, piece);
+                let common = held.iter().zip(state.of(rank, piece));
+                let common = common.filter(|(_, slots)| slots.parameter.is_replicated());
+                buffers.extend(common.map(|(buffers, _)| buffers.gradient()));
+            }
+            parts.push(Part { rank, reads: buffers.clone(), writes: buffers });
+        }
+        let elements: u64 = parts[0].reads.iter().map(|&buffer| self.emitter.elements(buffer)).sum();
+        if elements > 0 {
+            let (kind, bytes) = (CollectiveKind::AllReduce, Bytes(elements * width));
+            let (stream, activity) = (Stream::Tensor, Activity::TensorComm);
+            self.emitter.exchange(kind, stream, activity, label, bytes, Reduction::Sum, parts);
+        }
     }
 
     /// Cuts the parameters of a stage into buckets of at least the plan's size, last piece first.
@@ -127,7 +152,7 @@ impl Lowering<'_> {
     fn bucket_buffers(&mut self, rank: Rank, bucket: &Bucket, gradients: bool) -> Vec<BufferId> {
         let buffers = bucket.iter().map(|&(piece, position)| {
             let parameter = self.emitter.parameters(rank, piece)[position];
-            if gradients { parameter.gradient } else { parameter.weight }
+            if gradients { parameter.gradient() } else { parameter.weight }
         });
         buffers.collect()
     }
@@ -139,6 +164,14 @@ impl Lowering<'_> {
         }
         for rank in self.plan.mesh.all() {
             self.step_parameters(rank);
+        }
+        if self.plan.zero.shares() && !self.plan.zero.shares_weights() {
+            let width = ParameterBytes::of(self.plan.precision).weight();
+            for (stage, _) in self.plan.stages.enumerate() {
+                for bucket in self.buckets(stage, width) {
+                    self.gather_stepped(stage, &bucket);
+                }
+            }
         }
         if self.plan.sync.action(self.step) == SyncAction::AverageParameters && self.plan.replicas() > 1 {
             self.average_parameters();
@@ -153,9 +186,10 @@ impl Lowering<'_> {
         let mesh = self.plan.mesh;
         self.emitter.phase(Activity::Optimizer, "gradient norm");
         let norms = mesh.per_rank(|rank| self.squared_norm(rank));
-        for replica in 0..mesh.data {
+        let sharers = self.plan.sharers();
+        for sharing in 0..mesh.data / sharers {
             let group: Vec<Rank> =
-                mesh.all().filter(|&rank| mesh.coordinates(rank).data == replica).collect();
+                mesh.all().filter(|&rank| mesh.coordinates(rank).data / sharers == sharing).collect();
             if group.len() == 1 {
                 continue;
             }
@@ -201,25 +235,26 @@ impl Lowering<'_> {
     fn gradients(&mut self, rank: Rank, counts: impl Fn(&ParameterSlots) -> bool) -> Vec<BufferId> {
         let state = self.emitter.state();
         let slots = state.of_rank(rank).filter(|slots| counts(slots));
-        slots.map(|slots| self.emitter.slot(slots.gradient)).collect()
+        slots.map(|slots| self.summed_gradient(slots)).collect()
     }
 
     /// One optimiser step of every parameter of a rank, as one op with one fused kernel.
     fn step_parameters(&mut self, rank: Rank) {
         let state = self.emitter.state();
-        let elements: u64 = state.of_rank(rank).map(|slots| slots.elements).sum();
+        let stepped = |slots: &ParameterSlots| slots.share.map_or(slots.elements, |share| share.elements);
+        let elements: u64 = state.of_rank(rank).map(stepped).sum();
         if elements == 0 {
             return;
         }
         self.emitter.phase(Activity::Optimizer, "optimizer");
         let mut kernel = kernels::optimizer(elements, self.plan.moments(), self.plan.precision);
         for slots in state.of_rank(rank) {
-            let parameter = self.emitter.parameter(slots);
-            let mut updates = vec![parameter.weight];
+            let gradient = self.summed_gradient(slots);
+            let mut updates = vec![self.emitter.slot(slots.stepped())];
             updates.extend(slots.moments.iter().map(|&moment| self.emitter.slot(moment)));
             let rule = if slots.parameter.decayed { OptimizerRule::Decayed } else { OptimizerRule::Plain };
             let formula = Formula::Optimizer { rule };
-            self.emitter.run(rank, formula, kernel.take(), &[parameter.gradient], &[], &updates);
+            self.emitter.run(rank, formula, kernel.take(), &[gradient], &[], &updates);
         }
         self.emitter.flush(&[rank]);
     }
@@ -237,7 +272,7 @@ impl Lowering<'_> {
         for rank in self.plan.mesh.all() {
             let state = self.emitter.state();
             let weights: Vec<BufferId> =
-                state.of_rank(rank).map(|slots| self.emitter.slot(slots.weight)).collect();
+                state.of_rank(rank).map(|slots| self.emitter.slot(slots.stepped())).collect();
             let elements = weights.iter().map(|&w| self.emitter.elements(w)).sum();
             let kernel = kernels::elementwise(elements, 1, 1, 1, self.plan.precision);
             self.emitter.run(rank, Formula::Scale { factor }, kernel, &[], &[], &weights);
