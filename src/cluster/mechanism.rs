@@ -197,7 +197,10 @@ pub fn alone(
             };
             job.kinds.iter().filter_map(place).collect()
         });
-        let speed = gangs.iter().map(|gang| job.speed_on(gang, profiler)).find(|&speed| speed > 0.0);
+        let speed = gangs
+            .iter()
+            .map(|gang| job.speed_on(gang, profiler))
+            .find(|&speed| speed > 0.0 && speed.is_finite());
         let speed = speed.ok_or_else(|| too_large(job, &plan.machine))?;
         let length = plan.checkpoint.length(job.work, speed);
         length.ok_or_else(|| ClusterFailure::TooLong { job: job.name.clone() })

@@ -193,7 +193,8 @@ impl<'a> ClusterView<'a> {
             return None;
         }
         let gang = self.placement.place(&Ask { kind, demand: &demand }, free, self.machine)?;
-        (self.speed(job, &gang) > 0.0).then_some(gang)
+        let speed = self.speed(job, &gang);
+        (speed > 0.0 && speed.is_finite()).then_some(gang)
     }
 
     /// An answer to be drafted: nothing decided yet.

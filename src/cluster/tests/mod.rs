@@ -4,5 +4,7 @@
 mod conservation;
 mod mechanism;
 mod placement;
+mod queueing;
 mod readers;
 mod schedulers;
+mod twins;

@@ -185,6 +185,9 @@ impl Check<'_> {
 
     fn deciders(&mut self, file: &ClusterFile) {
         let keys = &file.cluster;
+        if keys.limit == Some(0) {
+            self.wrong("cluster.limit", "there is at least one job", "leave the key out for all");
+        }
         if let Err(why) = keys.scheduler.admits() {
             self.wrong("cluster.scheduler", why, "");
         }
@@ -391,7 +394,12 @@ impl Check<'_> {
             }
             let place =
                 |&kind| file.cluster.placement.place(&Ask { kind, demand: &job.demand }, &empty, machine);
-            let fits = job.kinds.iter().filter_map(place).any(|gang| job.speed_on(&gang, profiler) > 0.0);
+            let fits = job
+                .kinds
+                .iter()
+                .filter_map(place)
+                .map(|gang| job.speed_on(&gang, profiler))
+                .any(|speed| speed > 0.0 && speed.is_finite());
             if fits {
                 fitting.insert(asked);
             } else if told < SHOWN_ROWS {

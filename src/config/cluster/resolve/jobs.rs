@@ -12,6 +12,9 @@ use crate::config::cluster::file::{Class, ClusterFile, Generated, ListedJob, Spe
 use crate::rng::RngExt;
 use crate::units::{SimDuration, SimTime};
 
+/// More jobs than that are a slip.
+const MOST_JOBS: usize = 10_000_000;
+
 impl Check<'_> {
     /// Jobs in order of arrival, equals in order of the list.
     pub(super) fn listed(
@@ -40,6 +43,10 @@ impl Check<'_> {
                 );
             }
             let Some(work) = self.work(&path, keys, &speed) else { continue };
+            if keys.count as usize > MOST_JOBS - jobs.len() {
+                self.wrong(&format!("{path}.count"), format!("a run has at most {MOST_JOBS} jobs"), "");
+                continue;
+            }
             let name = keys.name.clone().unwrap_or_else(|| format!("job {at}"));
             for copy in 0..keys.count {
                 jobs.push(Job {
@@ -123,10 +130,10 @@ impl Check<'_> {
             }
             classes.push((class, kinds.unwrap_or_default(), speeds));
         }
-        if keys.jobs == 0 || keys.jobs > 10_000_000 {
+        if keys.jobs == 0 || keys.jobs as usize > MOST_JOBS {
             self.wrong(
                 &format!("{path}.jobs"),
-                format!("from 1 to 10000000 jobs are made, not {}", keys.jobs),
+                format!("from 1 to {MOST_JOBS} jobs are made, not {}", keys.jobs),
                 "",
             );
         }
