@@ -8,7 +8,8 @@
 ///
 /// Each member is a struct with `Debug + Clone + Default + Serialize + Deserialize` that implements
 /// the room's trait. The macro makes the enum with
-/// - `NAMES`, every member's name in order;
+/// - `NAMES`, every member's name in order, and `MEMBERS`, the names with what `list` says of them: the
+///   line of documentation that every member must have;
 /// - `from_name`, the member with its default parameters;
 /// - `name`, and `Deref` to `dyn Trait`, so that a spec is used as the policy it names;
 /// - serde in both written forms, unknown names naming the nearest one.
@@ -17,18 +18,22 @@ macro_rules! registry {
     (
         $(#[$doc:meta])*
         pub enum $spec:ident: $contract:path {
-            $($(#[$member_doc:meta])* $name:literal => $variant:ident($member:ty)),+ $(,)?
+            $($(#[doc = $what:literal])+ $name:literal => $variant:ident($member:ty)),+ $(,)?
         }
     ) => {
         $(#[$doc])*
         #[derive(Debug, Clone)]
         pub enum $spec {
-            $(#[doc = concat!("`", $name, "`")] $(#[$member_doc])* $variant($member)),+
+            $(#[doc = concat!("`", $name, "`:", $($what),+)] $variant($member)),+
         }
 
         impl $spec {
             /// Every member's name, in the order of the list.
             pub const NAMES: &'static [&'static str] = &[$($name),+];
+
+            /// Every member's name and what it is, in the order of the list.
+            pub const MEMBERS: &'static [(&'static str, &'static str)] =
+                &[$(($name, concat!($($what),+).trim_ascii())),+];
 
             /// The member called `name` with its default parameters.
             pub fn from_name(name: &str) -> Option<Self> {
@@ -142,7 +147,9 @@ mod tests {
     registry! {
         /// How to greet.
         pub enum GreetingSpec: Greeting {
+            /// says it
             "hello" => Hello(Hello),
+            /// does not
             "silence" => Silence(Silence),
         }
     }
@@ -155,6 +162,7 @@ mod tests {
         assert!(read(r#""helo""#).unwrap_err().to_string().contains("unknown variant `helo`"));
         assert!(read(r#"{"hello": {"time": 2}}"#).unwrap_err().to_string().contains("unknown field"));
         assert_eq!(GreetingSpec::NAMES, ["hello", "silence"]);
+        assert_eq!(GreetingSpec::MEMBERS, [("hello", "says it"), ("silence", "does not")]);
     }
 
     #[test]

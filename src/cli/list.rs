@@ -30,20 +30,22 @@ type Entry = (String, String);
 
 /// Every kind with the names it has.
 fn kinds() -> Vec<(&'static str, Vec<Entry>)> {
-    let names = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), String::new())).collect();
+    let members = |members: &[(&str, &str)]| {
+        members.iter().map(|&(name, what)| (name.to_owned(), what.to_owned())).collect()
+    };
     vec![
         ("topologies", locate::topologies()),
         ("devices", locate::devices()),
         ("workloads", locate::workloads()),
-        ("shapes", names(ShapeSpec::NAMES)),
-        ("schedules", names(ScheduleSpec::NAMES)),
-        ("syncs", names(SyncSpec::NAMES)),
-        ("optimizers", names(OptimizerSpec::NAMES)),
-        ("collectives", names(AlgorithmSpec::NAMES)),
-        ("compute", names(ComputeSpec::NAMES)),
-        ("network", names(NetworkSpec::NAMES)),
-        ("cluster_schedulers", names(ClusterSchedulerSpec::NAMES)),
-        ("cluster_placements", names(PlacementSpec::NAMES)),
+        ("shapes", members(ShapeSpec::MEMBERS)),
+        ("schedules", members(ScheduleSpec::MEMBERS)),
+        ("syncs", members(SyncSpec::MEMBERS)),
+        ("optimizers", members(OptimizerSpec::MEMBERS)),
+        ("collectives", members(AlgorithmSpec::MEMBERS)),
+        ("compute", members(ComputeSpec::MEMBERS)),
+        ("network", members(NetworkSpec::MEMBERS)),
+        ("cluster_schedulers", members(ClusterSchedulerSpec::MEMBERS)),
+        ("cluster_placements", members(PlacementSpec::MEMBERS)),
     ]
 }
 

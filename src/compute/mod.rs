@@ -186,11 +186,17 @@ impl std::error::Error for Unsuited {}
 registry! {
     /// `fidelity: {compute: …}` of a workload.
     pub enum ComputeSpec: ComputeModel {
+        /// peak flops or memory bandwidth, whichever binds
         "roofline" => Roofline(roofline::Roofline),
+        /// GPU: tiles, waves, quantisation, launch
         "tile" => Tile(tile::TileModel),
+        /// TPU, NPU, FPGA: a systolic array with its SRAM and DRAM
         "systolic" => Systolic(systolic::SystolicModel),
+        /// cores with vector units and caches
         "cpu" => Cpu(cpu::CpuModel),
+        /// measured rows, interpolated
         "table" => Table(table::Table),
+        /// the model that suits the device's kind
         "native" => Native(native::Native),
     }
 }

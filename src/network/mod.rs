@@ -89,7 +89,9 @@ pub trait NetworkFidelity {
 registry! {
     /// `network:` of a scenario's `fidelity`.
     pub enum NetworkSpec: NetworkFidelity {
+        /// latency and bandwidth of the route, nothing shared
         "analytic" => Analytic(analytic::Analytic),
+        /// flows that share links max-min fairly
         "fluid" => Fluid(fluid::Fluid),
     }
 }

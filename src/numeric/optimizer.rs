@@ -15,9 +15,13 @@ use crate::registry;
 registry! {
     /// `optimizer:` of a training workload.
     pub enum OptimizerSpec: Optimizer {
+        /// stochastic gradient descent
         "sgd" => Sgd(Sgd),
+        /// SGD with a velocity (Polyak; Nesterov as an option)
         "momentum" => Momentum(Momentum),
+        /// Adam (Kingma and Ba)
         "adam" => Adam(Adam),
+        /// Adam with decoupled weight decay (Loshchilov and Hutter)
         "adamw" => AdamW(AdamW),
     }
 }

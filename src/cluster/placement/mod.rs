@@ -22,9 +22,13 @@ use crate::registry;
 registry! {
     /// `placement:` of a cluster workload.
     pub enum PlacementSpec: PlacementPolicy {
+        /// as few nodes as possible
         "packed" => Packed(packed::Packed),
+        /// as many nodes as possible
         "spread" => Spread(spread::Spread),
+        /// the fullest node that still fits
         "best_fit" => BestFit(best_fit::BestFit),
+        /// the nearest devices by route
         "topology_aware" => TopologyAware(topology_aware::TopologyAware),
     }
 }

@@ -25,13 +25,21 @@ use crate::registry;
 registry! {
     /// `scheduler:` of a cluster workload.
     pub enum ClusterSchedulerSpec: ClusterScheduler {
+        /// in the order of arrival, the first blocks
         "fifo" => Fifo(fifo::Fifo),
+        /// FIFO that fills gaps without delaying the first (Lifka)
         "easy_backfill" => EasyBackfill(easy_backfill::EasyBackfill),
+        /// shortest job first
         "sjf" => Sjf(sjf::Sjf),
+        /// shortest remaining time first, preempting
         "srtf" => Srtf(srtf::Srtf),
+        /// least attained service in queues (Tiresias)
         "las" => Las(las::Las),
+        /// dominant resource fairness (Ghodsi et al.)
         "drf" => Drf(drf::Drf),
+        /// max-min throughput over kinds of device, a linear program (Gavel)
         "gavel_max_min" => GavelMaxMin(gavel_max_min::GavelMaxMin),
+        /// gangs grow and shrink to the sum of goodputs (after Pollux)
         "goodput_adaptive" => GoodputAdaptive(goodput_adaptive::GoodputAdaptive),
     }
 }

@@ -22,16 +22,27 @@ use crate::registry;
 registry! {
     /// `collective:` of a workload, `--algorithm` of the command.
     pub enum AlgorithmSpec: CollectiveAlgorithm {
+        /// neighbour to neighbour around one or more rings, 2(n−1)/n of the bytes
         "ring" => Ring(ring::Ring),
+        /// everyone to everyone at once, one round
         "direct" => Direct(direct::Direct),
+        /// two complementary trees, logarithmic latency at full bandwidth (NCCL)
         "double_binary_tree" => DoubleBinaryTree(double_binary_tree::DoubleBinaryTree),
+        /// recursive halving and doubling (Thakur et al.)
         "halving_doubling" => HalvingDoubling(halving_doubling::HalvingDoubling),
+        /// ⌈log₂ n⌉ rounds for small messages (Bruck et al.)
         "bruck" => Bruck(bruck::Bruck),
+        /// all-to-all in n − 1 rounds of disjoint pairs
         "pairwise" => Pairwise(pairwise::Pairwise),
+        /// a binomial tree for broadcast and reduce
         "binomial" => Binomial(binomial::Binomial),
+        /// a pipelined chain for broadcast and reduce
         "chain" => Chain(chain::Chain),
+        /// dimension by dimension: in the node, then across
         "hierarchical" => Hierarchical(hierarchical::Hierarchical),
+        /// the switch adds and multicasts (NVLink SHARP)
         "nvls" => Nvls(nvls::Nvls),
+        /// all-to-all along rails: through the node, then its own NIC
         "pxn" => Pxn(pxn::Pxn),
     }
 }

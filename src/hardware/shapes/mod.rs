@@ -84,17 +84,29 @@ pub trait Shape {
 registry! {
     /// `shape:` of a topology.
     pub enum ShapeSpec: Shape {
+        /// each linked to the next
         "ring" => Ring(ring::Ring),
+        /// a grid of any dimensions with wrap links
         "torus" => Torus(torus::Torus),
+        /// a grid without wrap links
         "mesh" => Mesh(mesh::Mesh),
+        /// everyone linked to everyone
         "fully_connected" => FullyConnected(fully_connected::FullyConnected),
+        /// everyone on one switch
         "star" => Star(star::Star),
+        /// three levels of k-port switches
         "fat_tree" => FatTree(fat_tree::FatTree),
+        /// nodes whose i-th NICs share a leaf switch
         "rail" => Rail(rail::Rail),
+        /// groups of routers, all-to-all between groups
         "dragonfly" => Dragonfly(dragonfly::Dragonfly),
+        /// groups of leaves and spines, all-to-all between groups
         "dragonfly_plus" => DragonflyPlus(dragonfly_plus::DragonflyPlus),
+        /// GPUs on NVSwitch, each with a NIC, beside the hosts
         "hgx" => Hgx(hgx::Hgx),
+        /// devices under PCIe switches that share uplinks
         "pcie_tree" => PcieTree(pcie_tree::PcieTree),
+        /// 72 GPUs on one NVLink fabric
         "nvl72" => Nvl72(nvl72::Nvl72),
     }
 }

@@ -47,20 +47,35 @@ use crate::units::{SimDuration, SimTime};
 registry! {
     /// `scheduler:` of a task workload.
     pub enum TaskSchedulerSpec: TaskScheduler {
+        /// devices in turn
         "round_robin" => RoundRobin(round_robin::RoundRobin),
+        /// a device by lot
         "random" => Random(random::Random),
+        /// the device free first (opportunistic load balancing)
         "olb" => Olb(olb::Olb),
+        /// the device that runs it fastest (minimum execution time)
         "met" => Met(met::Met),
+        /// the device that ends it first (minimum completion time)
         "mct" => Mct(mct::Mct),
+        /// the task that can end first, first
         "min_min" => MinMin(min_min::MinMin),
+        /// the task whose best end is latest, first
         "max_min" => MaxMin(max_min::MaxMin),
+        /// the task that would suffer most from its second choice, first
         "sufferage" => Sufferage(sufferage::Sufferage),
+        /// an order of your own, greedily placed
         "list" => List(list::List),
+        /// longest processing time first (Graham)
         "lpt" => Lpt(lpt::Lpt),
+        /// by upward rank, earliest finish with insertion (Topcuoglu et al.)
         "heft" => Heft(heft::Heft),
+        /// the critical path on one processor (Topcuoglu et al.)
         "cpop" => Cpop(cpop::Cpop),
+        /// by the optimistic cost table (Arabnejad and Barbosa)
         "peft" => Peft(peft::Peft),
+        /// HEFT that looks at the children (Bittencourt et al.)
         "heft_lookahead" => HeftLookahead(heft_lookahead::HeftLookahead),
+        /// dynamic levels (Sih and Lee)
         "dls" => Dls(dls::Dls),
     }
 }

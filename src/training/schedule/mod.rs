@@ -22,13 +22,21 @@ use crate::registry;
 registry! {
     /// `schedule:` of a training workload.
     pub enum ScheduleSpec: PipelineSchedule {
+        /// all forwards, then all backwards (Huang et al.)
         "gpipe" => GPipe(gpipe::GPipe),
+        /// one forward, one backward: p − s activations held (PipeDream-Flush)
         "one_f_one_b" => OneFOneB(one_f_one_b::OneFOneB),
+        /// 1F1B over v model chunks a rank, 1/v of the bubble (Megatron)
         "interleaved" => Interleaved(interleaved::Interleaved),
+        /// 1F1B with weight gradients in the bubble: a third of it left (Qi et al.)
         "zb_h1" => ZbH1(zb_h1::ZbH1),
+        /// no bubble for twice the activations (Qi et al.)
         "zb_h2" => ZbH2(zb_h2::ZbH2),
+        /// no bubble at the memory of 1F1B, stages in a V (Qi et al.)
         "zb_v" => ZbV(zb_v::ZbV),
+        /// both directions at once, two copies of the weights (DeepSeek-V3)
         "dual_pipe" => DualPipe(dual_pipe::DualPipe),
+        /// an order of your own, checked
         "custom" => Custom(custom::Custom),
     }
 }

@@ -14,7 +14,9 @@ use crate::registry;
 registry! {
     /// `sync:` of a training workload.
     pub enum SyncSpec: GradientSync {
+        /// gradients summed in buckets, overlapped with the backward pass
         "all_reduce" => AllReduce(all_reduce::AllReduce),
+        /// replicas step alone, and average their weights now and then
         "parameter_averaging" => ParameterAveraging(parameter_averaging::ParameterAveraging),
     }
 }
