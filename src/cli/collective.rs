@@ -11,6 +11,7 @@ use crate::config::locate;
 use crate::hardware::Topology;
 use crate::ids::{DeviceId, Id};
 use crate::network::{NetworkSpec, links_of};
+use crate::report::table::grid;
 use crate::units::Bytes;
 
 /// `trainyard collective`.
@@ -107,20 +108,17 @@ impl Time {
             topology.name(),
             self.network
         );
-        println!(
-            "{:>14} {:>14} {:>12} {:>12} {:>10}",
-            "size (B)", "time (us)", "algbw (GB/s)", "busbw (GB/s)", "transfers"
-        );
-        for row in rows {
-            println!(
-                "{:>14} {:>14.3} {:>12.3} {:>12.3} {:>10}",
-                row.bytes,
-                row.time_s * 1e6,
-                row.algorithm_bandwidth_bytes_per_s / 1e9,
-                row.bus_bandwidth_bytes_per_s / 1e9,
-                row.transfers
-            );
-        }
+        let cells = |row: &Measured| {
+            vec![
+                row.bytes.to_string(),
+                format!("{:.3}", row.time_s * 1e6),
+                format!("{:.3}", row.algorithm_bandwidth_bytes_per_s / 1e9),
+                format!("{:.3}", row.bus_bandwidth_bytes_per_s / 1e9),
+                row.transfers.to_string(),
+            ]
+        };
+        let heading = ["size (B)", "time (us)", "algbw (GB/s)", "busbw (GB/s)", "transfers"];
+        print!("{}", grid(&heading, &rows.iter().map(cells).collect::<Vec<_>>()));
     }
 }
 

@@ -12,6 +12,7 @@ use crate::config::locate;
 use crate::hardware::ShapeSpec;
 use crate::network::NetworkSpec;
 use crate::numeric::optimizer::OptimizerSpec;
+use crate::report::table::facts;
 use crate::training::schedule::ScheduleSpec;
 use crate::training::sync::SyncSpec;
 
@@ -70,16 +71,12 @@ impl List {
                     .collect();
                 println!("{}", json(&object));
             }
-            Format::Table => kinds.iter().for_each(|(kind, entries)| print_kind(kind, entries)),
+            Format::Table => {
+                let tables: Vec<String> =
+                    kinds.iter().map(|(kind, entries)| facts(kind, entries, &[])).collect();
+                print!("{}", tables.join("\n"));
+            }
         }
         Ok(())
-    }
-}
-
-fn print_kind(kind: &str, entries: &[Entry]) {
-    println!("{kind}");
-    let width = entries.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    for (name, what) in entries {
-        println!("{}", format!("  {name:width$}  {what}").trim_end());
     }
 }

@@ -1,11 +1,12 @@
-//! The line that tells how far a long run is. It goes to stderr, and only to a terminal or when the
-//! run is long; the result on stdout never depends on it.
+//! The line that tells how far a long run is. It goes to stderr: renewed in place on a terminal, a line
+//! every few seconds elsewhere. The result on stdout never depends on it.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-/// How often the line is renewed on a terminal, and printed where it cannot be renewed.
-const EVERY: Duration = Duration::from_millis(100);
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// How often a line is printed where it cannot be renewed.
 const EVERY_LOGGED: Duration = Duration::from_secs(5);
 
 /// A line that is renewed.
@@ -15,7 +16,8 @@ pub(crate) struct Progress {
     told: Option<Instant>,
     total: u64,
     unit: &'static str,
-    terminal: bool,
+    /// Nothing where stderr is no terminal.
+    bar: Option<ProgressBar>,
 }
 
 impl Progress {
@@ -26,30 +28,39 @@ impl Progress {
 
     /// A line for `total` pieces of work that are called so.
     pub(crate) fn of(total: u64, unit: &'static str) -> Self {
-        let terminal = std::io::stderr().is_terminal();
-        Progress { began: Instant::now(), told: None, total, unit, terminal }
+        let bar = std::io::stderr().is_terminal().then(|| {
+            // Cut to the width of the terminal: a line that wraps cannot be renewed.
+            let style = ProgressStyle::with_template("{wide_msg}").expect("a template");
+            ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10))
+                .with_style(style)
+        });
+        Progress { began: Instant::now(), told: None, total, unit, bar }
     }
 
     /// Tells that `done` pieces are done, if it is time to.
     pub(crate) fn tell(&mut self, done: u64, what: impl FnOnce() -> String) {
-        let every = if self.terminal { EVERY } else { EVERY_LOGGED };
-        let due = self.told.is_none_or(|told| told.elapsed() >= every) || done == self.total;
-        if !due {
+        if let Some(bar) = &self.bar {
+            bar.set_position(done);
+            bar.set_message(self.line(done, &what()));
             return;
         }
-        self.told = Some(Instant::now());
-        let elapsed = self.began.elapsed().as_secs_f64();
-        let rate = done as f64 / elapsed.max(1e-9);
+        if self.told.is_none_or(|told| told.elapsed() >= EVERY_LOGGED) || done == self.total {
+            self.told = Some(Instant::now());
+            eprintln!("{}", self.line(done, &what()));
+        }
+    }
+
+    fn line(&self, done: u64, what: &str) -> String {
+        let rate = done as f64 / self.began.elapsed().as_secs_f64().max(1e-9);
         let eta = (self.total - done) as f64 / rate.max(1e-9);
-        let line = format!("{} | {rate:.1} {}/s | ETA {eta:.0} s", what(), self.unit);
-        let mut stderr = std::io::stderr().lock();
-        let _ = if self.terminal { write!(stderr, "\r\x1b[2K{line}") } else { writeln!(stderr, "{line}") };
-        let _ = stderr.flush();
+        format!("{what} | {rate:.1} {}/s | ETA {eta:.0} s", self.unit)
     }
 
     /// Ends the line and tells how long it took.
     pub(crate) fn end(self, what: &str) {
-        let clear = if self.terminal { "\r\x1b[2K" } else { "" };
-        eprintln!("{clear}{what} in {:.1} s", self.began.elapsed().as_secs_f64());
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        eprintln!("{what} in {:.1} s", self.began.elapsed().as_secs_f64());
     }
 }

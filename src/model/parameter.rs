@@ -93,6 +93,21 @@ impl Parameter {
             }
         }
     }
+
+    /// The whole parameter from the shards of all tensor-parallel ranks, in order: the inverse of
+    /// [`shard`](Self::shard).
+    pub fn whole(&self, shards: &[Vec<f32>]) -> Vec<f32> {
+        match self.split {
+            Split::Whole => shards[0].clone(),
+            Split::Rows => shards.concat(),
+            Split::Columns { groups } => {
+                let width = self.columns as usize / groups as usize / shards.len();
+                let runs = self.rows as usize * groups as usize;
+                let run = |at: usize| shards.iter().flat_map(move |shard| &shard[at * width..][..width]);
+                (0..runs).flat_map(run).copied().collect()
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -115,6 +130,8 @@ mod tests {
             let mut all: Vec<f32> = (0..4).flat_map(|rank| parameter.shard(&whole, rank, 4)).collect();
             all.sort_by(f32::total_cmp);
             assert_eq!(all, whole);
+            let shards: Vec<Vec<f32>> = (0..4).map(|rank| parameter.shard(&whole, rank, 4)).collect();
+            assert_eq!(parameter.whole(&shards), whole);
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod layers;
 pub mod matmul;
 pub mod optimizer;
 mod payload;
+mod races;
 pub mod real;
 #[cfg(test)]
 mod support;

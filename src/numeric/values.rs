@@ -15,6 +15,7 @@ use crate::numeric::batches::Batches;
 use crate::numeric::formulas::{self, Context, Operands};
 use crate::numeric::optimizer::OptimizerSpec;
 use crate::numeric::payload::Layout;
+use crate::numeric::races::Races;
 use crate::program::{Action, Exchange, Participant, Program};
 use crate::runtime::Interpreter;
 
@@ -28,6 +29,7 @@ pub struct Values {
     /// How many ops of each exchange have begun.
     begun: BTreeMap<CollectiveId, usize>,
     spare: Spare,
+    races: Races,
 }
 
 /// A step-lived buffer's numbers, and who wrote them.
@@ -69,6 +71,7 @@ impl Values {
             results: BTreeMap::new(),
             begun: BTreeMap::new(),
             spare: Spare::default(),
+            races: Races::default(),
         }
     }
 
@@ -251,6 +254,7 @@ fn missing(program: &Program, op: OpId, buffer: BufferId) -> ! {
 
 impl Interpreter for Values {
     fn begin(&mut self, program: &Program, op: OpId) {
+        self.races.begin(program, op);
         match &program.ops()[op].action {
             Action::Compute(_) => self.run_instructions(program, op, true),
             Action::Exchange(id) => {
@@ -265,6 +269,7 @@ impl Interpreter for Values {
     }
 
     fn finish(&mut self, program: &Program, op: OpId) {
+        self.races.finish(program, op);
         match &program.ops()[op].action {
             Action::Compute(_) => {
                 self.run_instructions(program, op, false);

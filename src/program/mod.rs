@@ -186,6 +186,21 @@ impl Program {
         &self.predecessors
     }
 
+    /// The same program without the dependency of `to` on `from`: what a wrong lowering would have made.
+    /// Tests hold that such a program is caught.
+    pub fn without_dependency(&self, from: OpId, to: OpId) -> Program {
+        let pairs: Vec<(u32, u32)> = self
+            .ops
+            .ids()
+            .flat_map(|op| self.successors(op).map(move |next| (op, next)))
+            .filter(|&edge| edge != (from, to))
+            .map(|(op, next)| (op.0, next.0))
+            .collect();
+        let mut wrong = Program { successors: Rows::from_pairs(self.ops.len(), &pairs), ..self.clone() };
+        wrong.predecessors[to.index()] -= 1;
+        wrong
+    }
+
     /// The instructions of a compute op; none for an exchange.
     pub fn instructions(&self, op: OpId) -> &[Instruction] {
         match &self.ops[op].action {

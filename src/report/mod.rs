@@ -10,5 +10,6 @@ pub mod figure;
 pub mod html;
 pub mod machine;
 pub mod perfetto;
+pub mod table;
 pub mod training;
 pub mod writer;

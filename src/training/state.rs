@@ -6,6 +6,7 @@ use crate::hardware::Precision;
 use crate::ids::{IdVec, Rank, SlotId};
 use crate::model::{Parameter, Piece};
 use crate::numeric::initial;
+use crate::numeric::values::Values;
 use crate::rng::Seed;
 use crate::trace::MemoryUse;
 use crate::training::TrainingPlan;
@@ -193,6 +194,45 @@ impl State {
             }
         }
         values
+    }
+
+    /// The weights of the model that a replica trains, put together from the shards and shares of its
+    /// ranks, in the order of the model's pieces: what a checkpoint holds.
+    pub fn weights(&self, plan: &TrainingPlan, values: &Values, replica: u32) -> Vec<(Parameter, Vec<f32>)> {
+        let pieces = plan.model.pieces();
+        let mut weights = Vec::new();
+        for (stage, held) in plan.stages.enumerate() {
+            let ranks = plan.cell_ranks(replica, 0, stage);
+            for &piece in &pieces[held.clone()] {
+                for (position, parameter) in plan.model.parameters(piece).into_iter().enumerate() {
+                    let shard = |&rank: &Rank| self.shard(plan, values, rank, piece, position);
+                    let shards: Vec<Vec<f32>> = ranks.iter().map(shard).collect();
+                    let whole = parameter.whole(&shards);
+                    weights.push((parameter, whole));
+                }
+            }
+        }
+        weights
+    }
+
+    /// A rank's shard of a parameter, gathered from those that share it.
+    fn shard(
+        &self,
+        plan: &TrainingPlan,
+        values: &Values,
+        rank: Rank,
+        piece: Piece,
+        position: usize,
+    ) -> Vec<f32> {
+        let slots = &self.of(rank, piece)[position];
+        if slots.share.is_none() {
+            return values.slot(slots.stepped()).to_vec();
+        }
+        let sharers = plan.sharing_group(rank).into_iter();
+        let mut shard: Vec<f32> =
+            sharers.flat_map(|rank| values.slot(self.of(rank, piece)[position].stepped())).copied().collect();
+        shard.truncate(slots.elements as usize);
+        shard
     }
 
     /// Every slot.

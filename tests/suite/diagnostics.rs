@@ -92,6 +92,26 @@ fn what_is_no_yaml_is_refused_in_place() {
     says(&mistakes(&[("seed: 1", &deep)]), &["recursion limit exceeded"]);
 }
 
+/// A device that no link reaches is shown where it is named.
+#[test]
+fn an_unreachable_device_is_named() {
+    let machine = "topology: {name: t, devices: [{name: a, device: h100_sxm, node: x}, {name: b, device: \
+                   h100_sxm, node: x}, {name: c, device: h100_sxm, node: y}], links: [{between: [a, b], class: \
+                   nvlink, bandwidth: 100 GB/s, latency: 1 us}]}";
+    let rendered = mistakes(&[("topology: hgx_h100_2x8", machine)]);
+    says(&rendered, &["no links lead from `a` to `c`", "add a link under `links`"]);
+}
+
+/// A hundred megabytes are no workload: they are refused before they are read.
+#[test]
+fn a_huge_file_is_refused_unread() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("huge.yaml");
+    std::fs::File::create(&path).unwrap().set_len(100 << 20).unwrap();
+    let rendered = config::load(&path, &[]).unwrap_err().render();
+    says(&rendered, &["cannot be read: it has 104857600 bytes", "at most 16777216"]);
+}
+
 #[test]
 fn changes_are_shown_where_they_were_made() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/workloads/gpt_3d.yaml");

@@ -3,6 +3,8 @@
 mod closed_forms;
 mod cluster;
 mod collectives;
+mod conformance;
+mod dependencies;
 mod diagnostics;
 mod door;
 mod house;
@@ -11,5 +13,6 @@ mod learning;
 mod machines;
 mod measurements;
 mod readme;
+mod runs;
 mod scalesim;
 mod schedules;

@@ -15,6 +15,7 @@ use crate::parallel::Mesh;
 use crate::rng::Seed;
 use crate::training::schedule::Pass;
 use crate::training::state::State;
+use crate::training::zero::Zero;
 use crate::training::{TrainingPlan, even_stages};
 
 /// A training workload with every question answered.
@@ -83,7 +84,7 @@ pub fn resolve(file: TrainingFile, locations: &Locations) -> Result<TrainingScen
     };
     let placement: IdVec<Rank, DeviceId> =
         mesh.all().map(|rank| DeviceId::from_index(rank.index())).collect();
-    let plan = TrainingPlan {
+    let mut plan = TrainingPlan {
         model: file.model.clone(),
         topology,
         mesh,
@@ -106,6 +107,12 @@ pub fn resolve(file: TrainingFile, locations: &Locations) -> Result<TrainingScen
     check.policies(&plan, &file);
     if !check.mistakes.is_empty() {
         return Err(check.mistakes);
+    }
+    if plan.zero.shares() && plan.sharers() == 1 {
+        check
+            .notes
+            .push("a replica that shares with no other holds everything itself: `zero` is 0".to_owned());
+        plan.zero = Zero::default();
     }
     Ok(TrainingScenario {
         compute: file.fidelity.compute.clone(),

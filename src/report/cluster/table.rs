@@ -1,13 +1,12 @@
 //! A cluster run as aligned text, for a terminal.
 
-use std::fmt::Write as _;
-
 use crate::cluster::ClusterPlan;
+use crate::report::cluster::summary::UserSummary;
 use crate::report::cluster::{ClusterSummary, Spread};
+use crate::report::table::{facts, grid};
 
 /// The summary as aligned rows.
 pub fn table(summary: &ClusterSummary) -> String {
-    let mut text = String::new();
     let mut rows: Vec<(String, String)> = Vec::new();
     let mut row = |name: &str, value: String| rows.push((name.to_owned(), value));
     row("machine", summary.machine.clone());
@@ -49,33 +48,17 @@ pub fn table(summary: &ClusterSummary) -> String {
         row("rows left out", summary.skipped_rows.to_string());
     }
     row("decisions, events", format!("{}, {}", summary.decisions, summary.events));
-    let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-    writeln!(text, "{}", summary.name).expect("a string");
-    for (name, value) in rows {
-        writeln!(text, "  {name:width$}  {value}").expect("a string");
-    }
+    let mut text = facts(&summary.name, &rows, &summary.notes);
     if summary.users.len() > 1 {
-        writeln!(
-            text,
-            "\n  {:20}{:>8}{:>16}{:>12}{:>12}",
-            "user", "jobs", "device-hours", "mean JCT", "slowdown"
-        )
-        .expect("a string");
-        for user in &summary.users {
-            writeln!(
-                text,
-                "  {:20}{:>8}{:>16.1}{:>12}{:>12.2}",
-                user.user,
-                user.jobs,
-                user.device_hours,
-                time(user.mean_jct_s),
-                user.mean_slowdown
-            )
-            .expect("a string");
-        }
-    }
-    for note in &summary.notes {
-        writeln!(text, "  note: {note}").expect("a string");
+        let row = |user: &UserSummary| {
+            let jct = time(user.mean_jct_s);
+            let [hours, slowdown] =
+                [format!("{:.1}", user.device_hours), format!("{:.2}", user.mean_slowdown)];
+            vec![user.user.clone(), user.jobs.to_string(), hours, jct, slowdown]
+        };
+        let rows: Vec<Vec<String>> = summary.users.iter().map(row).collect();
+        text += "\n";
+        text += &grid(&["user", "jobs", "device-hours", "mean JCT", "slowdown"], &rows);
     }
     text
 }
@@ -86,8 +69,8 @@ pub fn describe(plan: &ClusterPlan, notes: &[String]) -> String {
     let device_seconds: f64 =
         plan.jobs.iter().map(|job| job.work.seconds() * job.demand.milli() as f64 / 1000.0).sum();
     let capacity = plan.machine.devices() as f64;
-    let mut text = String::new();
-    let mut row = |name: &str, value: String| writeln!(text, "{name:12}{value}").expect("a string");
+    let mut rows: Vec<(String, String)> = Vec::new();
+    let mut row = |name: &str, value: String| rows.push((name.to_owned(), value));
     row("machine", plan.machine.to_string());
     row("scheduler", plan.scheduler.name().to_owned());
     row("placement", plan.placement.name().to_owned());
@@ -96,10 +79,7 @@ pub fn describe(plan: &ClusterPlan, notes: &[String]) -> String {
     if last.seconds() > 0.0 && capacity > 0.0 {
         row("load", percent(device_seconds / (last.seconds() * capacity)));
     }
-    for note in notes {
-        row("note", note.clone());
-    }
-    text
+    facts("the workload is right", &rows, notes)
 }
 
 fn times(spread: &Spread) -> String {

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::metrics::Breakdown;
 use crate::report::figure::Svg;
 use crate::report::html::{Block, Section, page};
+use crate::report::table::grid;
 use crate::report::training::TrainingSummary;
 use crate::report::writer::Artefact;
 use crate::units::{Bytes, SimDuration};
@@ -65,49 +66,38 @@ fn last_loss(summary: &TrainingSummary) -> Option<f64> {
 
 /// The runs as aligned rows; `*` marks the best of each column.
 pub fn table(runs: &[Compared]) -> String {
-    let mut rows = vec![vec!["run".to_owned()]];
-    rows[0].extend(COLUMNS.iter().map(|(heading, ..)| (*heading).to_owned()));
-    let best: Vec<Option<f64>> = COLUMNS
+    let mut heading = vec!["run"];
+    heading.extend(COLUMNS.iter().map(|(heading, ..)| *heading));
+    let mut rows = Vec::new();
+    let mut failures = String::new();
+    // Runs that are told apart by no digit that is shown share the mark.
+    let best: Vec<Option<String>> = COLUMNS
         .iter()
-        .map(|(_, _, number)| {
-            runs.iter().filter_map(|run| number(run.summary.as_ref()?)).min_by(f64::total_cmp)
+        .map(|(_, written, number)| {
+            let known = runs.iter().filter_map(|run| run.summary.as_ref());
+            let valued = known.filter_map(|summary| Some((number(summary)?, summary)));
+            valued.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, summary)| written(summary))
         })
         .collect();
     for run in runs {
         let mut row = vec![run.name()];
         match &run.summary {
-            Some(summary) => row.extend(COLUMNS.iter().zip(&best).map(|((_, written, number), best)| {
-                let mark = if runs.len() > 1 && number(summary).is_some() && number(summary) == *best {
-                    "*"
-                } else {
-                    " "
-                };
-                format!("{}{mark}", written(summary))
+            Some(summary) => row.extend(COLUMNS.iter().zip(&best).map(|((_, written, _), best)| {
+                let cell = written(summary);
+                let mark = if runs.len() > 1 && best.as_ref() == Some(&cell) { "*" } else { " " };
+                cell + mark
             })),
-            None => row.push(run.failure.clone().unwrap_or_default()),
+            None => {
+                row.resize(heading.len(), "- ".to_owned());
+                let why = run.failure.as_deref().unwrap_or("it cannot be run");
+                writeln!(failures, "  {}: {why}", run.name()).expect("a string");
+            }
         }
         rows.push(row);
     }
-    let columns = rows[0].len();
-    let width = |column: usize| {
-        let cells = rows.iter().filter(|row| row.len() == columns).filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let first = rows.iter().map(|row| row[0].chars().count()).max().unwrap_or(0);
-    let mut text = String::new();
-    for row in &rows {
-        write!(text, "{:first$}", row[0]).expect("a string");
-        for (column, cell) in row.iter().enumerate().skip(1) {
-            if row.len() == columns {
-                write!(text, "  {cell:>width$}", width = width(column)).expect("a string");
-            } else {
-                write!(text, "  {cell}").expect("a string");
-            }
-        }
-        text.push('\n');
-    }
-    text.push_str("* the best of its column\n");
-    text
+    let mut text = grid(&heading, &rows);
+    text.push_str("  * the best of its column\n");
+    text + &failures
 }
 
 /// Every file of the report.

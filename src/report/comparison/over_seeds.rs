@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::metrics::Interval;
 use crate::report::html::{Block, Section, page};
+use crate::report::table::words;
 use crate::report::writer::Artefact;
 
 /// Something that is measured in every run.
@@ -123,11 +124,11 @@ impl Comparison {
     /// The comparison as aligned text.
     pub fn table(&self) -> String {
         let mut text = format!("{}: means over {} of {}\n", self.name, seeds(self.seeds.len()), self.range());
-        text += &aligned(self.means());
+        text += &words(&self.means());
         if self.variants.len() > 1 && self.seeds.len() > 1 {
             let first = self.variants[0].name();
             writeln!(text, "\nagainst {first}, seed by seed (95 % bootstrap intervals)").expect("a string");
-            text += &aligned(self.differences());
+            text += &words(&self.differences());
         }
         for variant in &self.variants {
             if let Err(why) = &variant.values {
@@ -243,18 +244,6 @@ fn said(a: &[f64], b: &[f64]) -> String {
 
 fn seeds(count: usize) -> String {
     if count == 1 { "the seed".into() } else { format!("{count} seeds") }
-}
-
-/// Rows with their columns aligned.
-fn aligned(rows: Vec<Vec<String>>) -> String {
-    let columns = rows.first().map_or(0, Vec::len);
-    let width = |at: usize| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
-        format!("  {}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
-    };
-    rows.iter().map(line).collect()
 }
 
 #[cfg(test)]

@@ -2,9 +2,8 @@
 
 mod figures;
 
-use std::fmt::Write as _;
-
 use crate::hardware::Topology;
+use crate::report::table::facts;
 use crate::report::writer::Artefact;
 use crate::units::Bandwidth;
 
@@ -46,10 +45,5 @@ pub fn table(topology: &Topology) -> String {
     for (hops, count) in &about.hops {
         rows.push((format!("routes of {hops} links"), count.to_string()));
     }
-    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    let mut text = format!("{}\n", about.name);
-    for (name, value) in rows {
-        writeln!(text, "  {name:width$}  {value}").expect("writing to a string");
-    }
-    text
+    facts(&about.name, &rows, &[])
 }

@@ -1,9 +1,8 @@
 //! A training run as aligned text, for a terminal.
 
-use std::fmt::Write as _;
-
 use crate::ids::Id;
 use crate::metrics::Part;
+use crate::report::table::{facts, grouped};
 use crate::report::training::TrainingSummary;
 use crate::training::TrainingPlan;
 use crate::units::{Bytes, SimDuration};
@@ -55,7 +54,7 @@ pub fn table(summary: &TrainingSummary) -> String {
         row("held-out loss", format!("{loss:.4} after step {}", step + 1));
     }
     row("events", grouped(summary.events));
-    aligned(&summary.name, &rows, &summary.notes)
+    facts(&summary.name, &rows, &summary.notes)
 }
 
 /// What a plan means, before it is run.
@@ -92,48 +91,9 @@ pub fn describe(plan: &TrainingPlan, notes: &[String]) -> String {
         let (first, last) = (held.first().expect("a piece"), held.last().expect("a piece"));
         rows.push((format!("stage {}", stage.index()), format!("{first} to {last}")));
     }
-    aligned("the workload is right", &rows, notes)
-}
-
-fn aligned(title: &str, rows: &[(String, String)], notes: &[String]) -> String {
-    let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-    let mut text = format!("{title}\n");
-    for (name, value) in rows {
-        let line = format!("  {name:width$}  {value}");
-        writeln!(text, "{}", line.trim_end()).expect("writing to a string");
-    }
-    for note in notes {
-        writeln!(text, "  note: {note}").expect("writing to a string");
-    }
-    text
+    facts("the workload is right", &rows, notes)
 }
 
 fn seconds(seconds: f64) -> String {
     SimDuration::from_seconds(seconds).to_string()
-}
-
-/// Digits in groups of three.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn digits_stand_in_groups_of_three() {
-        assert_eq!(
-            (grouped(7), grouped(1234), grouped(1_234_567)),
-            ("7".into(), "1,234".into(), "1,234,567".into())
-        );
-    }
 }
