@@ -36,7 +36,7 @@ fn main() {
         trainer.step();
         let step = best(rounds, || trainer.step());
         let products = matrix_products(&trainer.scenario);
-        let flops = trainer.scenario.plan.model.step_flops(trainer.scenario.plan.global_batch()).as_f64();
+        let flops = trainer.scenario.plan.model.step_flops(trainer.scenario.plan.global_batch());
         println!(
             "{size:<17}{:>7.2} ms{:>17.2} ms{:>8.2}{:>10.1}",
             step.as_secs_f64() * 1e3,

@@ -81,6 +81,7 @@ impl Profile {
             sequence_parallel: false,
             recompute: Recompute::None,
             zero: Zero::default(),
+            folded: false,
             algorithm: self.algorithm.clone(),
             optimizer: self.optimizer.clone(),
             clip: None,

@@ -1,6 +1,8 @@
 //! Where each rank's time went: every moment of a step belongs to exactly one part.
 
-use crate::ids::{Id, IdVec, Rank};
+use std::collections::BTreeMap;
+
+use crate::ids::Rank;
 use crate::trace::{Activity, Arrow, Lane, Span, Stream};
 use crate::units::{SimDuration, SimTime};
 
@@ -103,18 +105,19 @@ impl Part {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Breakdown {
     step: SimDuration,
-    ranks: IdVec<Rank, [SimDuration; Part::ALL.len()]>,
+    ranks: BTreeMap<Rank, [SimDuration; Part::ALL.len()]>,
 }
 
 impl Breakdown {
-    /// Folds the spans of a step that lasted from `start` to `end` on `ranks` ranks. Arrows tell
+    /// Folds the spans of a step that lasted from `start` to `end` on these ranks. Arrows tell
     /// receivers of what was on its way to them.
-    pub fn of_step(ranks: usize, spans: &[Span], arrows: &[Arrow], start: SimTime, end: SimTime) -> Self {
-        let mut edges: IdVec<Rank, Vec<Edge>> = IdVec::filled(Vec::new(), ranks);
+    pub fn of_step(ranks: &[Rank], spans: &[Span], arrows: &[Arrow], start: SimTime, end: SimTime) -> Self {
+        let mut edges: BTreeMap<Rank, Vec<Edge>> = ranks.iter().map(|&rank| (rank, Vec::new())).collect();
+        let mut add = |rank: Rank, edge: Edge| edges.get_mut(&rank).expect("a rank of the run").push(edge);
         for span in spans {
             if let Lane::Rank(rank, _) = span.lane {
-                edges[rank].push(Edge { at: span.start, part: Part::of(span.activity), opens: true });
-                edges[rank].push(Edge { at: span.end, part: Part::of(span.activity), opens: false });
+                add(rank, Edge { at: span.start, part: Part::of(span.activity), opens: true });
+                add(rank, Edge { at: span.end, part: Part::of(span.activity), opens: false });
             }
         }
         for arrow in arrows {
@@ -122,11 +125,11 @@ impl Breakdown {
                 (arrow.from, arrow.to)
             {
                 let part = Part::ExposedPipeline;
-                edges[receiver].push(Edge { at: left, part, opens: true });
-                edges[receiver].push(Edge { at: arrived, part, opens: false });
+                add(receiver, Edge { at: left, part, opens: true });
+                add(receiver, Edge { at: arrived, part, opens: false });
             }
         }
-        let ranks = edges.into_iter().map(|edges| sweep(edges, start, end)).collect();
+        let ranks = edges.into_iter().map(|(rank, edges)| (rank, sweep(edges, start, end))).collect();
         Breakdown { step: end.since(start), ranks }
     }
 
@@ -137,18 +140,18 @@ impl Breakdown {
 
     /// How long a rank spent on a part.
     pub fn of(&self, rank: Rank, part: Part) -> SimDuration {
-        self.ranks[rank][part as usize]
+        self.ranks[&rank][part as usize]
     }
 
     /// Mean over ranks, in seconds.
     pub fn mean_seconds(&self, part: Part) -> f64 {
-        let total: u128 = self.ranks.iter().map(|parts| u128::from(parts[part as usize].picos())).sum();
+        let total: u128 = self.ranks.values().map(|parts| u128::from(parts[part as usize].picos())).sum();
         total as f64 / self.ranks.len() as f64 / crate::units::PICOS_PER_SECOND as f64
     }
 
     /// Every rank.
-    pub fn ranks(&self) -> impl Iterator<Item = Rank> + use<> {
-        (0..self.ranks.len()).map(Rank::from_index)
+    pub fn ranks(&self) -> impl Iterator<Item = Rank> + '_ {
+        self.ranks.keys().copied()
     }
 }
 
@@ -202,7 +205,7 @@ mod tests {
             span(Stream::Tensor, Activity::TensorComm, 5, 14),
         ];
         let end = SimTime::from_picos(20);
-        let breakdown = Breakdown::of_step(1, &spans, &[], SimTime::ZERO, end);
+        let breakdown = Breakdown::of_step(&[Rank(0)], &spans, &[], SimTime::ZERO, end);
         let picos = |part| breakdown.of(Rank(0), part).picos();
         assert_eq!((picos(Part::Compute), picos(Part::ExposedTensor), picos(Part::Bubble)), (10, 4, 6));
         let total: SimDuration = Part::ALL.into_iter().map(|part| breakdown.of(Rank(0), part)).sum();

@@ -12,6 +12,7 @@ type InUse = [Bytes; MemoryUse::ALL.len()];
 /// Listens to a training run and folds it.
 pub struct TrainingRecorder<'a> {
     fold: Fold,
+    ranks: Vec<Rank>,
     shown: StepIndex,
     evaluate_every: u32,
     last: StepIndex,
@@ -66,7 +67,10 @@ impl Listener for Fold {
     }
     fn carried(&mut self, carried: Carried) {
         self.traffic.carried(&carried);
-        self.recording.carried(carried);
+        // What a folded exchange moves is on no link that could be shown.
+        if !carried.route.is_empty() {
+            self.recording.carried(carried);
+        }
     }
     fn memory(&mut self, change: MemoryChange) {
         self.memory.change(change);
@@ -75,14 +79,21 @@ impl Listener for Fold {
 }
 
 impl<'a> TrainingRecorder<'a> {
-    /// Listens to `steps` steps on `ranks` ranks; the last is kept whole. The held-out loss is wanted
+    /// Listens to `steps` steps of these ranks; the last is kept whole. The held-out loss is wanted
     /// every `evaluate_every` steps and at the end.
-    pub fn new(ranks: usize, steps: u32, evaluate_every: u32, on_step: impl FnMut(&StepReport) + 'a) -> Self {
+    pub fn new(
+        ranks: Vec<Rank>,
+        steps: u32,
+        evaluate_every: u32,
+        on_step: impl FnMut(&StepReport) + 'a,
+    ) -> Self {
         let last = StepIndex(steps.saturating_sub(1));
+        let count = ranks.iter().map(|rank| rank.index() + 1).max().unwrap_or(0);
         TrainingRecorder {
+            ranks,
             fold: Fold {
                 recording: Recording::default(),
-                memory: MemoryTimeline::new(ranks),
+                memory: MemoryTimeline::new(count),
                 traffic: Traffic::default(),
             },
             shown: last,
@@ -120,9 +131,8 @@ impl Observer for TrainingRecorder<'_> {
     fn step(&mut self, report: &StepReport) {
         let recording = std::mem::take(&mut self.fold.recording);
         let start = SimTime::from_picos(report.end.picos() - report.duration.picos());
-        let ranks = self.fold.memory.ranks().len();
         self.record.breakdowns.push(Breakdown::of_step(
-            ranks,
+            &self.ranks,
             &recording.spans,
             &recording.arrows,
             start,

@@ -17,7 +17,6 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::LayerId;
-use crate::units::Flops;
 
 /// `model:` of a workload.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -92,11 +91,11 @@ impl Model {
     }
 
     /// Flops of one step of `samples` samples, forward and backward, without recomputation.
-    pub fn step_flops(&self, samples: u64) -> Flops {
+    pub fn step_flops(&self, samples: u64) -> f64 {
         match self {
             Model::Gpt(gpt) => gpt.step_flops(samples),
             // A dense layer costs 2 flops a weight and sample forward and twice that backward.
-            Model::Mlp(_) | Model::Linear(_) => Flops(6 * samples * self.parameter_count()),
+            Model::Mlp(_) | Model::Linear(_) => 6.0 * samples as f64 * self.parameter_count() as f64,
         }
     }
 }

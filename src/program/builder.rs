@@ -6,11 +6,13 @@
 //! entry.
 
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
 use crate::compute::Kernel;
 use crate::ids::{BufferId, CollectiveId, Id, IdVec, KernelId, OpId, Rank, SlotId};
 use crate::program::{
-    Action, Buffer, Exchange, Formula, Instruction, Op, OpLabel, Participant, Program, Reduction, Rows,
+    Action, Buffer, Exchange, Folded, Formula, Instruction, Op, OpLabel, Participant, Program, Reduction,
+    Rows,
 };
 use crate::trace::{Activity, MemoryUse, Stream};
 use crate::units::Bytes;
@@ -28,6 +30,9 @@ pub struct OpSpec {
     pub label: OpLabel,
 }
 
+/// Buffers that an instruction names: mostly few, and a program has millions of such lists.
+pub type Operands = SmallVec<[BufferId; 4]>;
+
 /// One formula on buffers, before it has its place in a program.
 #[derive(Debug, Clone)]
 pub struct InstructionSpec {
@@ -36,11 +41,11 @@ pub struct InstructionSpec {
     /// What it costs.
     pub kernel: Option<Kernel>,
     /// What it reads.
-    pub reads: Vec<BufferId>,
+    pub reads: Operands,
     /// What it writes afresh.
-    pub writes: Vec<BufferId>,
+    pub writes: Operands,
     /// What it changes in place.
-    pub updates: Vec<BufferId>,
+    pub updates: Operands,
 }
 
 /// An exchange, before its parts are ops.
@@ -54,6 +59,8 @@ pub struct ExchangeSpec {
     pub bytes: Bytes,
     /// The transfers.
     pub plan: std::sync::Arc<crate::collective::CommPlan>,
+    /// What it stands for, where ranks that do the same are simulated once.
+    pub folded: Option<std::sync::Arc<Folded>>,
     /// The queue its ops wait in.
     pub stream: Stream,
     /// What a timeline calls it.
@@ -79,7 +86,7 @@ pub struct Part {
 #[derive(Debug, Clone, Default)]
 struct Uses {
     writer: Option<OpId>,
-    readers: Vec<OpId>,
+    readers: SmallVec<[OpId; 2]>,
 }
 
 /// Builds a [`Program`] op by op.
@@ -90,6 +97,7 @@ pub struct Builder {
     slots: FxHashMap<SlotId, BufferId>,
     kernel_ids: FxHashMap<Kernel, KernelId>,
     edges: Vec<(u32, u32)>,
+    touched: Vec<(u32, u32)>,
 }
 
 impl Builder {
@@ -101,6 +109,7 @@ impl Builder {
             slots: FxHashMap::default(),
             kernel_ids: FxHashMap::default(),
             edges: Vec::new(),
+            touched: Vec::new(),
         }
     }
 
@@ -176,6 +185,7 @@ impl Builder {
             bytes: spec.bytes,
             plan: spec.plan,
             participants,
+            folded: spec.folded,
         })
     }
 
@@ -198,6 +208,7 @@ impl Builder {
             bytes: spec.bytes,
             plan: spec.plan,
             participants,
+            folded: spec.folded,
         });
         op
     }
@@ -222,6 +233,7 @@ impl Builder {
             self.program.predecessors[later as usize] += 1;
         }
         self.program.successors = Rows::from_pairs(ops, &self.edges);
+        self.program.touched = Rows::from_pairs(ops, &self.touched);
         self.program
     }
 
@@ -255,11 +267,12 @@ impl Builder {
 
     /// Makes `op` wait for whoever wrote what it reads, and for whoever used what it writes.
     fn order(&mut self, op: OpId, reads: &[BufferId], writes: &[BufferId]) {
-        let mut touched: Vec<BufferId> = reads.iter().chain(writes).copied().collect();
+        let mut touched: SmallVec<[BufferId; 16]> = reads.iter().chain(writes).copied().collect();
         touched.sort_unstable();
         touched.dedup();
         for &buffer in &touched {
             self.program.buffers[buffer].users += 1;
+            self.touched.push((op.0, buffer.0));
         }
         for &buffer in reads {
             if let Some(writer) = self.uses[buffer].writer {
@@ -268,8 +281,10 @@ impl Builder {
             self.uses[buffer].readers.push(op);
         }
         for &buffer in writes {
-            let uses =
-                std::mem::replace(&mut self.uses[buffer], Uses { writer: Some(op), readers: Vec::new() });
+            let uses = std::mem::replace(
+                &mut self.uses[buffer],
+                Uses { writer: Some(op), readers: SmallVec::new() },
+            );
             for earlier in uses.readers.into_iter().chain(uses.writer) {
                 self.wait(op, earlier);
             }

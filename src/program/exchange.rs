@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::collective::{CollectiveKind, CommPlan};
-use crate::ids::{BufferId, OpId, Rank};
+use crate::collective::{CollectiveKind, CommPlan, Member};
+use crate::ids::{BufferId, DeviceId, OpId, Rank};
 use crate::program::Reduction;
 use crate::units::Bytes;
 
@@ -18,8 +18,19 @@ pub struct Exchange {
     pub bytes: Bytes,
     /// The transfers, chosen by a collective algorithm; their members index `participants`.
     pub plan: Arc<CommPlan>,
-    /// The group, in member order.
+    /// The group, in member order; of a folded exchange, its simulated members.
     pub participants: Vec<Participant>,
+    /// What it stands for, where ranks that do the same are simulated once.
+    pub folded: Option<Arc<Folded>>,
+}
+
+/// Groups that do the same at the same time, of which one is simulated, and of it some members.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Folded {
+    /// The devices of every group in member order, the simulated group first.
+    pub groups: Vec<Vec<DeviceId>>,
+    /// Which members of that group take part themselves.
+    pub simulated: Vec<Member>,
 }
 
 impl Exchange {

@@ -23,7 +23,7 @@ mod view;
 
 pub use crate::collective::Reduction;
 pub use builder::{Builder, ExchangeSpec, InstructionSpec, OpSpec, Part};
-pub use exchange::{Exchange, Participant};
+pub use exchange::{Exchange, Folded, Participant};
 pub use formula::{Formula, OptimizerRule};
 pub use view::petgraph_view;
 
@@ -48,6 +48,8 @@ pub struct Program {
     kernels: IdVec<KernelId, Kernel>,
     successors: Rows,
     predecessors: Vec<u32>,
+    /// By op, the buffers that it touches.
+    touched: Rows,
 }
 
 /// A run of instructions, or a rank's part in an exchange.
@@ -229,24 +231,7 @@ impl Program {
     }
 
     /// Every buffer that an op touches, each once, in order of identity.
-    pub fn touched(&self, op: OpId) -> Vec<BufferId> {
-        let mut touched: Vec<BufferId> = match &self.ops[op].action {
-            Action::Compute(_) => self
-                .instructions(op)
-                .iter()
-                .flat_map(|i| self.reads(i).iter().chain(self.writes(i)).chain(self.updates(i)))
-                .copied()
-                .collect(),
-            Action::Exchange(id) => self.exchanges[*id]
-                .participants
-                .iter()
-                .filter(|part| part.op == op)
-                .flat_map(|part| part.reads.iter().chain(&part.writes))
-                .copied()
-                .collect(),
-        };
-        touched.sort_unstable();
-        touched.dedup();
-        touched
+    pub fn touched(&self, op: OpId) -> impl ExactSizeIterator<Item = BufferId> + '_ {
+        self.touched.row(op.index()).iter().map(|&buffer| BufferId(buffer))
     }
 }

@@ -5,6 +5,7 @@ use crate::hardware::Topology;
 use crate::ids::{DeviceId, IdVec, KernelId, Rank};
 use crate::network::NetworkModel;
 use crate::program::Program;
+use crate::runtime::folded::FoldedTimes;
 use crate::runtime::memory::Memory;
 use crate::runtime::step::Step;
 use crate::runtime::{Interpreter, Stall};
@@ -20,6 +21,7 @@ pub struct Machine<'a> {
     pub(super) memory: Memory,
     /// How many times longer than its device's model says a rank's kernels take.
     pub(super) slowdown: IdVec<Rank, f64>,
+    pub(super) folded: FoldedTimes,
     now: SimTime,
 }
 
@@ -57,6 +59,7 @@ impl<'a> Machine<'a> {
             network,
             memory: Memory::new(ranks),
             slowdown: IdVec::filled(1.0, ranks),
+            folded: FoldedTimes::default(),
             now: SimTime::ZERO,
         }
     }

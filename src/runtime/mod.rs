@@ -5,6 +5,7 @@
 //! the op computes; a [`Listener`] hears of it. The runtime knows no policies: what there is to do, and
 //! in which order, stands in the program.
 
+mod folded;
 mod machine;
 mod memory;
 mod stall;

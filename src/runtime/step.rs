@@ -1,23 +1,27 @@
 //! One run of one program: the event loop.
 
+use std::sync::Arc;
+
 use rustc_hash::FxHashMap;
 
 use crate::collective::Member;
 use crate::engine::{EventClass, EventQueue};
 use crate::ids::{CollectiveId, FlowId, Id, IdVec, LinkId, OpId, TransferId};
 use crate::network::Flow;
-use crate::program::{Action, Exchange, Op, Program};
+use crate::program::{Action, Exchange, Folded, Op, Program};
 use crate::runtime::machine::{Costs, Machine, Outcome};
 use crate::runtime::memory::Liveness;
 use crate::runtime::{Interpreter, Stall};
 use crate::trace::{Arrow, Carried, Label, Lane, Listener, Span, Stream};
-use crate::units::{Bytes, Cycles, SimTime};
+use crate::units::{Bytes, Cycles, SimDuration, SimTime};
 
 /// What the event queue holds; what the network holds, it tells itself.
 #[derive(Debug, Clone, Copy)]
 enum Event {
     /// A compute op ends.
     ComputeEnds(OpId),
+    /// The part of a simulated member of a folded exchange ends.
+    FoldedEnds(OpId),
     /// The kernels of an exchange have been launched and its first transfers leave.
     TransfersLeave(CollectiveId),
 }
@@ -45,7 +49,7 @@ struct Running {
 struct OnItsWay {
     collective: CollectiveId,
     transfer: TransferId,
-    route: std::sync::Arc<[LinkId]>,
+    route: Arc<[LinkId]>,
     bytes: Bytes,
     left_at: SimTime,
 }
@@ -134,6 +138,14 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
                             self.processed += 1;
                             self.op_ends(op);
                         }
+                        Event::FoldedEnds(op) => {
+                            self.processed += 1;
+                            let Action::Exchange(collective) = self.program.ops()[op].action else {
+                                unreachable!("only exchanges are folded");
+                            };
+                            self.tell_arrow(&self.program.exchanges()[collective], self.began[op]);
+                            self.op_ends(op);
+                        }
                         Event::TransfersLeave(collective) => self.transfers_leave(collective),
                     }
                 }
@@ -188,6 +200,10 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
         for op in exchange.ops() {
             self.begin(op);
         }
+        if let Some(folded) = &exchange.folded {
+            self.begin_folded(exchange, folded);
+            return;
+        }
         let plan = &exchange.plan;
         let mut left = vec![0; exchange.ops().len()];
         for transfer in plan.transfers() {
@@ -203,6 +219,38 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
         });
         let launch = launch.max().unwrap_or_default();
         self.events.schedule(self.now + launch, EventClass::Start, Event::TransfersLeave(collective));
+    }
+
+    /// A folded exchange takes as long as all the groups that it stands for do at once, with nothing else
+    /// on the network.
+    fn begin_folded(&mut self, exchange: &Exchange, folded: &Folded) {
+        let Machine { topology, network, folded: times, .. } = &mut *self.machine;
+        let timed = times.of(exchange, folded, topology, &mut **network);
+        let last = |ops: &[usize]| ops.iter().map(|&at| timed.ends[at]).max().unwrap_or_default();
+        // A send has one op for both of its members.
+        let parts: Vec<SimDuration> = if exchange.is_send() {
+            vec![last(&[0, 1])]
+        } else {
+            (0..folded.simulated.len()).map(|at| last(&[at])).collect()
+        };
+        for (op, &part) in exchange.ops().zip(&parts) {
+            self.events.schedule(self.now + part, EventClass::Finish, Event::FoldedEnds(op));
+        }
+        let end = self.now + parts.iter().copied().max().unwrap_or_default();
+        self.tell_folded(exchange, timed.moved, end);
+    }
+
+    /// The payloads of all groups that a folded exchange stands for, on no link in particular.
+    fn tell_folded(&mut self, exchange: &Exchange, bytes: Bytes, end: SimTime) {
+        let op = &self.program.ops()[exchange.participants[0].op];
+        self.listener.carried(Carried {
+            route: Arc::from([]),
+            start: self.now,
+            end,
+            activity: op.activity,
+            label: label_of(op, Some(exchange.kind.name())),
+            bytes,
+        });
     }
 
     fn transfers_leave(&mut self, collective: CollectiveId) {

@@ -29,7 +29,7 @@ use crate::training::recompute::Recompute;
 use crate::training::schedule::{PipelineShape, ScheduleSpec};
 use crate::training::sync::SyncSpec;
 use crate::training::zero::Zero;
-use crate::units::{Bytes, Flops};
+use crate::units::Bytes;
 
 /// Everything that decides how a model is trained.
 #[derive(Debug, Clone)]
@@ -64,6 +64,9 @@ pub struct TrainingPlan {
     pub zero: Zero,
     /// Which activations are computed again instead of kept.
     pub recompute: Recompute,
+    /// Whether ranks that do the same at the same time are simulated once: one replica and one tensor
+    /// rank stand for all. For runs that are only timed, on devices of one kind.
+    pub folded: bool,
     /// How collectives are carried out.
     pub algorithm: AlgorithmSpec,
     /// How weights are stepped.
@@ -88,6 +91,60 @@ impl TrainingPlan {
         micro_batch.0 / (self.micro_batches / self.schedule.copies()).max(1)
     }
 
+    /// Whether a rank is simulated itself, and not by another that does the same at the same time.
+    pub fn simulates(&self, rank: Rank) -> bool {
+        let at = self.mesh.coordinates(rank);
+        !self.folded || (at.data, at.context, at.tensor) == (0, 0, 0)
+    }
+
+    /// Those of a group that are simulated.
+    pub fn simulated(&self, group: &[Rank]) -> Vec<Rank> {
+        group.iter().copied().filter(|&rank| self.simulates(rank)).collect()
+    }
+
+    /// Every rank that is simulated.
+    pub fn simulated_ranks(&self) -> impl Iterator<Item = Rank> + '_ {
+        let step = if self.folded { self.mesh.data * self.mesh.context * self.mesh.tensor } else { 1 };
+        (0..self.mesh.ranks()).step_by(step as usize).map(Rank)
+    }
+
+    /// Replicas that are simulated.
+    pub fn simulated_replicas(&self) -> u32 {
+        if self.folded { 1 } else { self.mesh.data }
+    }
+
+    /// How many ranks each simulated one stands for.
+    pub fn ranks_of_each(&self) -> u32 {
+        if self.folded { self.mesh.ranks() / self.mesh.pipeline } else { 1 }
+    }
+
+    /// The groups that do at the same time what a group with a simulated rank does, that group first:
+    /// what it becomes when data, context and tensor coordinates are shifted.
+    pub fn mirrored(&self, group: &[Rank]) -> Vec<Vec<Rank>> {
+        let mesh = self.mesh;
+        let mut taken = vec![false; mesh.ranks() as usize];
+        let mut groups = Vec::new();
+        for shift in 0..mesh.data * mesh.context * mesh.tensor {
+            let by = mesh.coordinates(Rank(shift));
+            let shifted = |&rank: &Rank| {
+                let at = mesh.coordinates(rank);
+                mesh.rank(Coordinates {
+                    data: (at.data + by.data) % mesh.data,
+                    pipeline: at.pipeline,
+                    context: (at.context + by.context) % mesh.context,
+                    tensor: (at.tensor + by.tensor) % mesh.tensor,
+                })
+            };
+            let other: Vec<Rank> = group.iter().map(shifted).collect();
+            if other.iter().any(|rank| taken[rank.index()]) {
+                continue;
+            }
+            other.iter().for_each(|rank| taken[rank.index()] = true);
+            groups.push(other);
+        }
+        groups
+    }
+
     /// The tensor ranks that hold a stage of a copy in a replica.
     pub fn cell_ranks(&self, replica: u32, copy: u32, stage: Stage) -> Vec<Rank> {
         let pipeline = self.schedule.home(self.shape(), copy, stage).0;
@@ -102,8 +159,17 @@ impl TrainingPlan {
 
     /// Every (replica, copy of the model), replicas first.
     pub fn copies(&self) -> impl Iterator<Item = (u32, u32)> + use<> {
+        self.copies_of(self.mesh.data)
+    }
+
+    /// Those of them that are simulated.
+    pub fn simulated_copies(&self) -> impl Iterator<Item = (u32, u32)> + use<> {
+        self.copies_of(self.simulated_replicas())
+    }
+
+    fn copies_of(&self, replicas: u32) -> impl Iterator<Item = (u32, u32)> + use<> {
         let copies = self.schedule.copies();
-        (0..self.mesh.data).flat_map(move |replica| (0..copies).map(move |copy| (replica, copy)))
+        (0..replicas).flat_map(move |replica| (0..copies).map(move |copy| (replica, copy)))
     }
 
     /// Samples of a step, over all replicas.
@@ -141,13 +207,13 @@ impl TrainingPlan {
     }
 
     /// Flops of a step as the hardware does them: the model's, and what is computed again.
-    pub fn hardware_flops(&self) -> Flops {
+    pub fn hardware_flops(&self) -> f64 {
         let model = self.model.step_flops(self.global_batch());
         let Model::Gpt(gpt) = &self.model else { return model };
         let samples = self.global_batch();
         let pieces = self.model.pieces();
         let again = match self.recompute {
-            Recompute::Selective => Flops(gpt.attention_flops(samples).get() * gpt.layers),
+            Recompute::Selective => gpt.attention_flops(samples) * gpt.layers as f64,
             _ => {
                 let blocks = |held: &Range<usize>| {
                     pieces[held.clone()].iter().filter(|piece| matches!(piece, Piece::Block(_))).count()
@@ -156,7 +222,7 @@ impl TrainingPlan {
                 let repeated =
                     |blocks| (0..blocks).filter(|&at| self.recompute.repeats_block(at)).count() as u64;
                 let repeated: u64 = self.stages.iter().map(|held| repeated(blocks(held))).sum();
-                Flops(gpt.block_flops(samples).get() * repeated)
+                gpt.block_flops(samples) * repeated as f64
             }
         };
         model + again

@@ -120,9 +120,9 @@ impl State {
             parameters: IdVec::filled(BTreeMap::new(), ranks),
             losses: IdVec::filled(None, ranks),
         };
-        for (replica, copy) in plan.copies() {
+        for (replica, copy) in plan.simulated_copies() {
             for (stage, held) in plan.stages.enumerate() {
-                for rank in plan.cell_ranks(replica, copy, stage) {
+                for rank in plan.simulated(&plan.cell_ranks(replica, copy, stage)) {
                     for &piece in &pieces[held.clone()] {
                         let parameters = plan.model.parameters(piece).into_iter();
                         let slots =

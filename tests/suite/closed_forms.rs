@@ -24,7 +24,7 @@ fn kept(scenario: &TrainingScenario, usage: MemoryUse) -> u64 {
 
 fn record(scenario: &TrainingScenario) -> TrainingRecord {
     let state = scenario.state();
-    let ranks = scenario.plan.mesh.ranks() as usize;
+    let ranks = scenario.plan.simulated_ranks().collect();
     let mut recorder = TrainingRecorder::new(ranks, 1, 0, |_| ());
     let network = scenario.network_model();
     training::run(&scenario.plan, &state, &*scenario.compute, network, None, &mut recorder).unwrap();

@@ -7,6 +7,7 @@ mod conformance;
 mod dependencies;
 mod diagnostics;
 mod door;
+mod folding;
 mod house;
 mod kernels;
 mod learning;

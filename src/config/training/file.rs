@@ -48,6 +48,9 @@ pub struct TrainingFile {
     /// Whether the numbers are computed too.
     #[serde(default = "yes")]
     pub numeric: bool,
+    /// Whether ranks that do the same at the same time are simulated once.
+    #[serde(default)]
+    pub fold: Fold,
     /// Where every random stream grows from.
     #[serde(default = "first_seed")]
     pub seed: Seed,
@@ -55,6 +58,17 @@ pub struct TrainingFile {
 
 fn yes() -> bool {
     true
+}
+
+/// `fold:`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fold {
+    /// Where nothing is computed and the devices are of one kind.
+    #[default]
+    Auto,
+    /// Every rank is simulated.
+    Never,
 }
 
 /// `data:`.

@@ -3,7 +3,7 @@
 
 use crate::compute::ComputeSpec;
 use crate::config::check::{Check, divisors};
-use crate::config::training::file::{Data, TrainingFile};
+use crate::config::training::file::{Data, Fold, TrainingFile};
 use crate::config::{Diagnostics, Locations, locate};
 use crate::hardware::Topology;
 use crate::ids::{DeviceId, Id, IdVec, Rank};
@@ -100,6 +100,7 @@ pub fn resolve(file: TrainingFile, locations: &Locations) -> Result<TrainingScen
         sequence_parallel: file.parallel.sequence_parallel,
         recompute: file.recompute,
         zero: file.parallel.zero,
+        folded: false,
         algorithm: file.parallel.collective.clone(),
         optimizer: file.training.optimizer.clone(),
         clip: file.training.gradient_clipping,
@@ -114,6 +115,14 @@ pub fn resolve(file: TrainingFile, locations: &Locations) -> Result<TrainingScen
             .push("a replica that shares with no other holds everything itself: `zero` is 0".to_owned());
         plan.zero = Zero::default();
     }
+    plan.folded = file.fold == Fold::Auto && !file.numeric && folds(&plan);
+    if plan.folded {
+        let each = plan.ranks_of_each();
+        check.notes.push(format!(
+            "ranks that do the same at the same time are simulated once: each simulated rank stands for {each} \
+             (`fold: never` simulates all)"
+        ));
+    }
     Ok(TrainingScenario {
         compute: file.fidelity.compute.clone(),
         network: file.fidelity.network.clone(),
@@ -123,6 +132,14 @@ pub fn resolve(file: TrainingFile, locations: &Locations) -> Result<TrainingScen
         data,
         file,
     })
+}
+
+/// Whether ranks that differ in their replica or tensor rank alone do the same at the same time: their
+/// devices must be of one kind, and there must be some to fold.
+fn folds(plan: &TrainingPlan) -> bool {
+    let first = &plan.topology.devices()[plan.placement[Rank(0)]].spec;
+    let alike = |&device: &DeviceId| plan.topology.devices()[device].spec == *first;
+    plan.mesh.ranks() > plan.mesh.pipeline && plan.placement.iter().all(alike)
 }
 
 impl TrainingScenario {

@@ -79,7 +79,7 @@ impl TrainingSummary {
         let ranks = plan.mesh.ranks();
         let per_step = plan.tokens_per_step() as f64;
         let rate = |amount: f64| amount / step.seconds();
-        let flops = plan.model.step_flops(plan.global_batch()).as_f64();
+        let flops = plan.model.step_flops(plan.global_batch());
         let peak = peak_of_all(plan);
         let mfu = peak.map(|peak| rate(flops) / peak);
         let (fullest, memory) = record.memory.as_ref().expect("a finished record").fullest();
@@ -100,7 +100,7 @@ impl TrainingSummary {
             tokens_per_second_per_device: rate(per_step) / f64::from(ranks),
             tflops_per_device: rate(flops) / f64::from(ranks) / 1e12,
             mfu,
-            hfu: peak.map(|peak| rate(plan.hardware_flops().as_f64()) / peak),
+            hfu: peak.map(|peak| rate(plan.hardware_flops()) / peak),
             breakdown_s: Part::ALL.iter().map(|&part| (part.key(), breakdown.mean_seconds(part))).collect(),
             bubble_fraction: breakdown.mean_seconds(Part::Bubble) / step.seconds(),
             memory_peak_bytes,

@@ -6,19 +6,22 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::collective::{Collective, CollectiveKind, CommPlan};
+use crate::collective::{AlgorithmSpec, Collective, CollectiveKind, CommPlan, Member};
 use crate::compute::Kernel;
 use crate::hardware::Precision;
 use crate::ids::{BufferId, CollectiveId, DeviceId, IdVec, MicroBatch, OpId, Rank, SlotId, Stage};
 use crate::model::Piece;
 use crate::program::{
-    Builder, ExchangeSpec, Formula, InstructionSpec, OpLabel, OpSpec, Part, Program, Reduction,
+    Builder, ExchangeSpec, Folded, Formula, InstructionSpec, OpLabel, OpSpec, Part, Program, Reduction,
 };
 use crate::trace::{Activity, MemoryUse, Stream};
 use crate::training::TrainingPlan;
 use crate::training::lower::{Cell, PerRank, kernels};
 use crate::training::state::{ParameterSlots, State};
 use crate::units::Bytes;
+
+/// The transfers of a call and, where ranks are folded, the groups that they stand for.
+type Planned = (Arc<CommPlan>, Option<Arc<Folded>>);
 
 pub(super) struct Emitter<'a> {
     plan: &'a TrainingPlan,
@@ -31,7 +34,7 @@ pub(super) struct Emitter<'a> {
     taken_off: Vec<(Rank, InstructionSpec)>,
     activity: Activity,
     label: OpLabel,
-    plans: BTreeMap<(&'static str, Bytes, Vec<DeviceId>), Arc<CommPlan>>,
+    plans: BTreeMap<(&'static str, Bytes, Vec<Rank>), Planned>,
     /// Weights that replicas share, gathered for their next use, and gradients of one micro-batch.
     gathered: BTreeMap<(Rank, Piece), Vec<BufferId>>,
     fresh: BTreeMap<(Rank, Piece), Vec<BufferId>>,
@@ -230,7 +233,7 @@ impl<'a> Emitter<'a> {
         precision: Precision,
         reduction: Reduction,
     ) {
-        if cell.ranks.len() == 1 {
+        if cell.group.len() == 1 {
             let weights = std::mem::take(&mut self.weights[cell.ranks[0]]);
             self.pending[cell.ranks[0]].extend(weights);
             return;
@@ -246,7 +249,8 @@ impl<'a> Emitter<'a> {
         });
         let label = OpLabel { name: "all-reduce", ..self.label };
         let kind = CollectiveKind::AllReduce;
-        self.exchange(kind, Stream::Tensor, Activity::TensorComm, label, bytes, reduction, parts.collect());
+        let (stream, activity) = (Stream::Tensor, Activity::TensorComm);
+        self.exchange(kind, stream, activity, label, bytes, reduction, &cell.group, parts.collect());
         for &rank in &cell.ranks {
             let weights = std::mem::take(&mut self.weights[rank]);
             self.pending[rank].extend(weights);
@@ -263,7 +267,7 @@ impl<'a> Emitter<'a> {
 
     /// Every rank of a cell gets its own rows of the sum of all (`whole` numbers each).
     pub(super) fn scatter_rows(&mut self, cell: &Cell, buffers: &PerRank, whole: u64) -> PerRank {
-        let own = whole / cell.ranks.len() as u64;
+        let own = whole / cell.group.len() as u64;
         let scattered: PerRank = cell.ranks.iter().map(|&rank| self.activation(rank, own)).collect();
         self.tensor_exchange(cell, CollectiveKind::ReduceScatter, buffers, &scattered, whole);
         scattered
@@ -288,11 +292,11 @@ impl<'a> Emitter<'a> {
         let label = OpLabel { name: kind.name(), ..self.label };
         let (stream, activity) = (Stream::Tensor, Activity::TensorComm);
         let bytes = self.plan.precision.bytes_of(whole);
-        self.exchange(kind, stream, activity, label, bytes, Reduction::Sum, parts.collect());
+        self.exchange(kind, stream, activity, label, bytes, Reduction::Sum, &cell.group, parts.collect());
         self.flush(&cell.ranks);
     }
 
-    /// An exchange among parts.
+    /// An exchange of a group, with the parts of those that are simulated.
     #[allow(clippy::too_many_arguments)] // what an exchange is, once
     pub(super) fn exchange(
         &mut self,
@@ -302,11 +306,21 @@ impl<'a> Emitter<'a> {
         label: OpLabel,
         bytes: Bytes,
         reduction: Reduction,
+        group: &[Rank],
         parts: Vec<Part>,
     ) -> CollectiveId {
-        let ranks: Vec<Rank> = parts.iter().map(|part| part.rank).collect();
-        let plan = self.plan_of(kind, bytes, &ranks);
-        self.builder.exchange(ExchangeSpec { kind, reduction, bytes, plan, stream, activity, label, parts })
+        let (plan, folded) = self.plan_of(kind, bytes, group);
+        self.builder.exchange(ExchangeSpec {
+            kind,
+            reduction,
+            bytes,
+            plan,
+            folded,
+            stream,
+            activity,
+            label,
+            parts,
+        })
     }
 
     /// Sends what each rank of a cell holds to the same tensor rank of another stage; returns the
@@ -327,7 +341,7 @@ impl<'a> Emitter<'a> {
             let elements = self.elements(buffer);
             let bytes = self.plan.precision.bytes_of(elements);
             let landing = self.activation(target, elements);
-            let plan = self.plan_of(CollectiveKind::SendReceive, bytes, &[rank, target]);
+            let (plan, folded) = self.plan_of(CollectiveKind::SendReceive, bytes, &[rank, target]);
             let from = Part { rank, reads: vec![buffer], writes: vec![] };
             let into = Part { rank: target, reads: vec![], writes: vec![landing] };
             self.builder.send(ExchangeSpec {
@@ -335,6 +349,7 @@ impl<'a> Emitter<'a> {
                 reduction: Reduction::Sum,
                 bytes,
                 plan,
+                folded,
                 stream,
                 activity: Activity::PipelineComm,
                 label,
@@ -345,14 +360,23 @@ impl<'a> Emitter<'a> {
         arrived
     }
 
-    /// The plan of a collective, made once for each kind, size and group of devices.
-    fn plan_of(&mut self, kind: CollectiveKind, bytes: Bytes, ranks: &[Rank]) -> Arc<CommPlan> {
-        let devices: Vec<DeviceId> = ranks.iter().map(|&rank| self.plan.placement[rank]).collect();
+    /// The plan of a collective, made once for each kind, size and group of devices; where the plan of
+    /// training is folded, with the groups that it stands for.
+    fn plan_of(&mut self, kind: CollectiveKind, bytes: Bytes, ranks: &[Rank]) -> Planned {
         let plan = self.plan;
-        let known = self.plans.entry((kind.name(), bytes, devices.clone()));
+        let known = self.plans.entry((kind.name(), bytes, ranks.to_vec()));
         let make = || {
-            let call = Collective { kind, bytes, group: devices.into() };
-            Arc::new(plan.algorithm.plan(&call, &plan.topology))
+            let devices = |ranks: &[Rank]| -> Vec<DeviceId> {
+                ranks.iter().map(|&rank| plan.placement[rank]).collect()
+            };
+            let call = Collective { kind, bytes, group: devices(ranks).into() };
+            let mirrored = || {
+                let groups = plan.mirrored(ranks).iter().map(|group| devices(group)).collect();
+                let members = (0_u32..).zip(ranks).filter(|(_, rank)| plan.simulates(**rank));
+                Arc::new(Folded { groups, simulated: members.map(|(at, _)| Member(at)).collect() })
+            };
+            let transfers = algorithm_of(plan, &call).plan(&call, &plan.topology);
+            (Arc::new(transfers), plan.folded.then(mirrored))
         };
         known.or_insert_with(make).clone()
     }
@@ -378,6 +402,18 @@ impl<'a> Emitter<'a> {
     }
 }
 
+/// Groups from this size on sum a few numbers (a gradient norm) by trees: a ring would pass them on
+/// twice as often as it has members. NCCL's tuner chooses trees for small payloads too.
+const MANY_RANKS: usize = 32;
+const FEW_BYTES: Bytes = Bytes(64);
+
+fn algorithm_of(plan: &TrainingPlan, call: &Collective) -> AlgorithmSpec {
+    let scalar = call.kind == CollectiveKind::AllReduce && call.bytes <= FEW_BYTES;
+    let tree =
+        (scalar && call.group.len() >= MANY_RANKS).then(|| AlgorithmSpec::from_name("double_binary_tree"));
+    tree.flatten().unwrap_or_else(|| plan.algorithm.clone())
+}
+
 /// A parameter's shard as buffers of the program.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ParameterBuffers {
@@ -399,11 +435,5 @@ fn spec(
     writes: &[BufferId],
     updates: &[BufferId],
 ) -> InstructionSpec {
-    InstructionSpec {
-        formula,
-        kernel,
-        reads: reads.to_vec(),
-        writes: writes.to_vec(),
-        updates: updates.to_vec(),
-    }
+    InstructionSpec { formula, kernel, reads: reads.into(), writes: writes.into(), updates: updates.into() }
 }

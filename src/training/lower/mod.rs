@@ -29,7 +29,9 @@ use crate::training::sync::SyncAction;
 struct Cell {
     replica: u32,
     stage: Stage,
+    /// Those that are simulated: all of them, unless the plan is folded.
     ranks: Vec<Rank>,
+    group: Vec<Rank>,
 }
 
 /// A buffer on each rank of a cell.
@@ -177,7 +179,7 @@ impl<'a> Lowering<'a> {
     }
 
     fn pass(&mut self, op: PipelineOp) {
-        let replicas = 0..self.plan.mesh.data;
+        let replicas = 0..self.plan.simulated_replicas();
         let cells: Vec<Cell> = replicas.map(|replica| self.cell(replica, op.stage, op.micro_batch)).collect();
         for cell in &cells {
             self.zero_at_first_use(cell);
@@ -196,8 +198,8 @@ impl<'a> Lowering<'a> {
     }
 
     fn cell(&self, replica: u32, stage: Stage, micro_batch: MicroBatch) -> Cell {
-        let ranks = self.plan.cell_ranks(replica, self.plan.copy_of(micro_batch), stage);
-        Cell { replica, stage, ranks }
+        let group = self.plan.cell_ranks(replica, self.plan.copy_of(micro_batch), stage);
+        Cell { replica, stage, ranks: self.plan.simulated(&group), group }
     }
 
     fn is_first(&self, stage: Stage) -> bool {

@@ -20,7 +20,8 @@ impl Lowering<'_> {
         }
         let ahead = self.plan.zero.prefetch as usize;
         for group in self.sharing_groups(cells) {
-            let parts: Vec<Part> = group.iter().map(|&rank| self.gathering(rank, piece)).collect();
+            let members = self.plan.simulated(&group);
+            let parts: Vec<Part> = members.iter().map(|&rank| self.gathering(rank, piece)).collect();
             if parts[0].reads.is_empty() {
                 continue;
             }
@@ -33,6 +34,7 @@ impl Lowering<'_> {
                 label,
                 bytes,
                 Reduction::Sum,
+                &group,
                 parts,
             );
             let ends = &self.piece_ends;
@@ -90,7 +92,7 @@ impl Lowering<'_> {
                 continue;
             }
             let shares = self.reduce_scatter(&group, cells[0].stage, &bucket);
-            for (&rank, shares) in group.iter().zip(shares) {
+            for (rank, shares) in self.plan.simulated(&group).into_iter().zip(shares) {
                 let state = self.emitter.state();
                 let kept = state.of(rank, piece).iter().filter_map(|slots| slots.share?.gradient);
                 let kept: Vec<BufferId> = kept.map(|slot| self.emitter.slot(slot)).collect();
@@ -105,7 +107,7 @@ impl Lowering<'_> {
     pub(super) fn scatter_bucket(&mut self, stage: Stage, bucket: &Bucket) {
         for group in self.stage_groups(stage) {
             let shares = self.reduce_scatter(&group, stage, bucket);
-            for (&rank, shares) in group.iter().zip(shares) {
+            for (rank, shares) in self.plan.simulated(&group).into_iter().zip(shares) {
                 for (&(piece, at), share) in bucket.iter().zip(shares) {
                     let slots = &self.emitter.state().of(rank, piece)[at];
                     self.reduced.insert(slots.stepped(), share);
@@ -126,7 +128,7 @@ impl Lowering<'_> {
         let share_width = if self.plan.zero.shares_gradients() { width } else { 0 };
         let mut parts = Vec::new();
         let mut padded = 0;
-        for &rank in group {
+        for rank in self.plan.simulated(group) {
             let (mut reads, mut writes) = (Vec::new(), Vec::new());
             padded = 0;
             for &(piece, at) in bucket {
@@ -141,7 +143,7 @@ impl Lowering<'_> {
         let label = self.label("reduce gradients", stage);
         let (kind, stream) = (CollectiveKind::ReduceScatter, Stream::Data);
         let bytes = Bytes(padded * width);
-        self.emitter.exchange(kind, stream, Activity::DataComm, label, bytes, Reduction::Sum, parts);
+        self.emitter.exchange(kind, stream, Activity::DataComm, label, bytes, Reduction::Sum, group, parts);
         shares
     }
 
@@ -152,14 +154,15 @@ impl Lowering<'_> {
         }
         let width = ParameterBytes::of(self.plan.precision).gradient();
         let of_first_group = self.stage_groups(stage).into_iter().take(self.plan.mesh.tensor as usize);
-        let firsts: Vec<Rank> = of_first_group.flatten().collect();
+        let firsts: Vec<Rank> = self.plan.simulated(&of_first_group.flatten().collect::<Vec<_>>());
         for first in firsts {
             let ranks = self.plan.same_share(first);
             let part = |lowering: &mut Self, rank: Rank| {
                 let buffers = lowering.stage_shares(stage, rank);
                 Part { rank, reads: buffers.clone(), writes: buffers }
             };
-            let parts: Vec<Part> = ranks.iter().map(|&rank| part(self, rank)).collect();
+            let members = self.plan.simulated(&ranks);
+            let parts: Vec<Part> = members.into_iter().map(|rank| part(self, rank)).collect();
             let elements: u64 = parts[0].reads.iter().map(|&buffer| self.emitter.elements(buffer)).sum();
             let label = self.label("reduce shares", stage);
             let (kind, bytes) = (CollectiveKind::AllReduce, Bytes(elements * width));
@@ -170,6 +173,7 @@ impl Lowering<'_> {
                 label,
                 bytes,
                 Reduction::Sum,
+                &ranks,
                 parts,
             );
         }
@@ -208,12 +212,14 @@ impl Lowering<'_> {
                 }
                 Part { rank, reads, writes }
             };
-            let parts: Vec<Part> = group.iter().map(|&rank| part(self, rank)).collect();
+            let members = self.plan.simulated(&group);
+            let parts: Vec<Part> = members.into_iter().map(|rank| part(self, rank)).collect();
             let shares: u64 = parts[0].reads.iter().map(|&buffer| self.emitter.elements(buffer)).sum();
             let bytes = Bytes(shares * group.len() as u64 * width);
             let label = self.label("gather weights", stage);
             let (kind, stream) = (CollectiveKind::AllGather, Stream::Weights);
-            self.emitter.exchange(kind, stream, Activity::DataComm, label, bytes, Reduction::Sum, parts);
+            let activity = Activity::DataComm;
+            self.emitter.exchange(kind, stream, activity, label, bytes, Reduction::Sum, &group, parts);
         }
     }
 
@@ -224,8 +230,9 @@ impl Lowering<'_> {
     }
 
     fn stage_groups(&self, stage: Stage) -> Vec<Vec<Rank>> {
-        let replicas = (0..self.plan.mesh.data).step_by(self.plan.sharers() as usize);
-        let leads = replicas.flat_map(|replica| self.plan.cell_ranks(replica, 0, stage));
+        let replicas = (0..self.plan.simulated_replicas()).step_by(self.plan.sharers() as usize);
+        let leads =
+            replicas.flat_map(|replica| self.plan.simulated(&self.plan.cell_ranks(replica, 0, stage)));
         leads.map(|rank| self.plan.sharing_group(rank)).collect()
     }
 

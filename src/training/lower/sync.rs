@@ -1,5 +1,7 @@
 //! The end of a step: gradients meet, are clipped, and the optimiser steps; or sub-models are fused.
 
+use std::collections::BTreeMap;
+
 use crate::collective::CollectiveKind;
 use crate::ids::{BufferId, Rank, Stage};
 use crate::model::Piece;
@@ -49,7 +51,7 @@ impl Lowering<'_> {
         let label = OpLabel { name: "common gradients", stage: Some(stage), ..OpLabel::default() };
         let width = ParameterBytes::of(self.plan.precision).gradient();
         let pieces: Vec<Piece> = self.plan.stages[stage].clone().map(|index| self.pieces[index]).collect();
-        for (replica, copy) in self.plan.copies() {
+        for (replica, copy) in self.plan.simulated_copies() {
             let ranks = self.plan.cell_ranks(replica, copy, stage);
             self.sum_common(&ranks, &pieces, label, width);
         }
@@ -60,13 +62,13 @@ impl Lowering<'_> {
         let label = OpLabel { name: "common gradients", stage: Some(cells[0].stage), ..OpLabel::default() };
         let width = ParameterBytes::of(self.plan.precision).gradient();
         for cell in cells {
-            self.sum_common(&cell.ranks, &[piece], label, width);
+            self.sum_common(&cell.group, &[piece], label, width);
         }
     }
 
     fn sum_common(&mut self, ranks: &[Rank], pieces: &[Piece], label: OpLabel, width: u64) {
         let mut parts = Vec::new();
-        for &rank in ranks {
+        for rank in self.plan.simulated(ranks) {
             let mut buffers = Vec::new();
             for &piece in pieces {
                 let state = self.emitter.state();
@@ -81,7 +83,7 @@ impl Lowering<'_> {
         if elements > 0 {
             let (kind, bytes) = (CollectiveKind::AllReduce, Bytes(elements * width));
             let (stream, activity) = (Stream::Tensor, Activity::TensorComm);
-            self.emitter.exchange(kind, stream, activity, label, bytes, Reduction::Sum, parts);
+            self.emitter.exchange(kind, stream, activity, label, bytes, Reduction::Sum, ranks, parts);
         }
     }
 
@@ -121,13 +123,16 @@ impl Lowering<'_> {
         name: &'static str,
         gradients: bool,
     ) {
-        for tensor in 0..self.plan.mesh.tensor as usize {
+        let tensor_ranks = if self.plan.folded { 1 } else { self.plan.mesh.tensor as usize };
+        for tensor in 0..tensor_ranks {
             let group: Vec<Rank> = self
                 .plan
                 .copies()
                 .map(|(replica, copy)| self.plan.cell_ranks(replica, copy, stage)[tensor])
                 .collect();
-            let parts: Vec<Part> = group
+            let parts: Vec<Part> = self
+                .plan
+                .simulated(&group)
                 .into_iter()
                 .map(|rank| {
                     let buffers = self.bucket_buffers(rank, bucket, gradients);
@@ -144,6 +149,7 @@ impl Lowering<'_> {
                 label,
                 bytes,
                 Reduction::Sum,
+                &group,
                 parts,
             );
         }
@@ -162,7 +168,7 @@ impl Lowering<'_> {
         if let Some(limit) = self.plan.clip {
             self.clip(limit);
         }
-        for rank in self.plan.mesh.all() {
+        for rank in self.plan.simulated_ranks() {
             self.step_parameters(rank);
         }
         if self.plan.zero.shares() && !self.plan.zero.shares_weights() {
@@ -185,20 +191,20 @@ impl Lowering<'_> {
     fn clip(&mut self, limit: f32) {
         let mesh = self.plan.mesh;
         self.emitter.phase(Activity::Optimizer, "gradient norm");
-        let norms = mesh.per_rank(|rank| self.squared_norm(rank));
+        let simulated: Vec<Rank> = self.plan.simulated_ranks().collect();
+        let norms: BTreeMap<Rank, BufferId> =
+            simulated.iter().map(|&rank| (rank, self.squared_norm(rank))).collect();
         let sharers = self.plan.sharers();
         for sharing in 0..mesh.data / sharers {
             let group: Vec<Rank> =
                 mesh.all().filter(|&rank| mesh.coordinates(rank).data / sharers == sharing).collect();
-            if group.len() == 1 {
+            let members = self.plan.simulated(&group);
+            if group.len() == 1 || members.is_empty() {
                 continue;
             }
-            let parts =
-                group.iter().map(|&rank| Part { rank, reads: vec![norms[rank]], writes: vec![norms[rank]] });
-            let parts = parts.collect();
-            for &rank in &group {
-                self.emitter.flush(&[rank]);
-            }
+            let part = |&rank: &Rank| Part { rank, reads: vec![norms[&rank]], writes: vec![norms[&rank]] };
+            let parts = members.iter().map(part).collect();
+            self.emitter.flush(&members);
             let label = OpLabel { name: "gradient norm", ..OpLabel::default() };
             self.emitter.exchange(
                 CollectiveKind::AllReduce,
@@ -207,16 +213,17 @@ impl Lowering<'_> {
                 label,
                 Bytes(4),
                 Reduction::Sum,
+                &group,
                 parts,
             );
         }
         self.emitter.phase(Activity::Optimizer, "optimizer");
-        for rank in mesh.all() {
+        for rank in simulated {
             let gradients = self.gradients(rank, |_| true);
             let elements = gradients.iter().map(|&g| self.emitter.elements(g)).sum();
             let kernel = kernels::elementwise(elements, 1, 1, 1, crate::hardware::Precision::F32);
             let formula = Formula::Clip { limit };
-            self.emitter.run(rank, formula, kernel, &[norms[rank]], &[], &gradients);
+            self.emitter.run(rank, formula, kernel, &[norms[&rank]], &[], &gradients);
         }
     }
 
@@ -269,7 +276,7 @@ impl Lowering<'_> {
         }
         self.emitter.phase(Activity::Optimizer, "average parameters");
         let factor = 1.0 / self.plan.replicas() as f32;
-        for rank in self.plan.mesh.all() {
+        for rank in self.plan.simulated_ranks() {
             let state = self.emitter.state();
             let weights: Vec<BufferId> =
                 state.of_rank(rank).map(|slots| self.emitter.slot(slots.stepped())).collect();

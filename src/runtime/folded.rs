@@ -1,0 +1,198 @@
+//! How long exchanges take that stand for many groups doing the same at the same time.
+//!
+//! Where every rank does what its mirror images do, one of them is simulated and its exchanges take the
+//! time that all mirrored groups take at once on the network. That is what a full simulation gives as
+//! long as different exchanges do not meet on a link (it is exact then, and the suite holds it to the
+//! full simulation); where they do, the full simulation is slower.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::collective::Member;
+use crate::hardware::{Route, Topology};
+use crate::ids::{DeviceId, FlowId, Id, LinkId, TransferId};
+use crate::network::{Flow, NetworkModel};
+use crate::program::{Exchange, Folded};
+use crate::units::{Bytes, SimDuration, SimTime};
+
+/// What is known of folded exchanges: each distinct one is timed once.
+#[derive(Debug, Default)]
+pub(super) struct FoldedTimes {
+    /// By the identity of the plan and of the groups, and the size.
+    known: FxHashMap<(usize, usize, Bytes), Known>,
+    /// The network's own clock: it serves these measurements alone, one after the other.
+    clock: SimTime,
+}
+
+/// The identities above stay what they are while these are held.
+#[derive(Debug)]
+struct Known {
+    _plan: Arc<crate::collective::CommPlan>,
+    _folded: Arc<Folded>,
+    timed: Arc<Timed>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) struct Timed {
+    /// When each simulated member's part ends, from the moment when the last member came.
+    pub(super) ends: Vec<SimDuration>,
+    /// What all groups together moved.
+    pub(super) moved: Bytes,
+}
+
+impl FoldedTimes {
+    /// How long a folded exchange takes.
+    pub(super) fn of(
+        &mut self,
+        exchange: &Exchange,
+        folded: &Folded,
+        topology: &Topology,
+        network: &mut dyn NetworkModel,
+    ) -> Arc<Timed> {
+        let shared = exchange.folded.as_ref().expect("a folded exchange");
+        let identity = (Arc::as_ptr(&exchange.plan) as usize, Arc::as_ptr(shared) as usize, exchange.bytes);
+        if let Some(known) = self.known.get(&identity) {
+            return known.timed.clone();
+        }
+        let groups = contending(exchange, &folded.groups, topology);
+        let mut timing = Timing::new(exchange, &groups, topology, self.clock);
+        self.clock = timing.run(network);
+        let launch = folded.groups[0].iter().map(|&device| topology.devices()[device].spec.launch).max();
+        let launch = launch.unwrap_or_default();
+        let ends = folded.simulated.iter().map(|member| timing.ends[member.index()] + launch);
+        let plan = &exchange.plan;
+        let of_one: u64 = plan.transfers().ids().map(|id| plan.bytes_of(id, exchange.bytes).get()).sum();
+        let moved = Bytes(of_one * folded.groups.len() as u64);
+        let timed = Arc::new(Timed { ends: ends.collect(), moved });
+        let known = Known { _plan: plan.clone(), _folded: shared.clone(), timed: timed.clone() };
+        self.known.insert(identity, known);
+        timed
+    }
+}
+
+fn route_of(exchange: &Exchange, id: TransferId, group: &[DeviceId], topology: &Topology) -> Route {
+    let transfer = &exchange.plan.transfers()[id];
+    let device = |member: Member| group[member.index()];
+    let route = topology.route(device(transfer.from), device(transfer.to), u64::from(transfer.channel));
+    transfer.part.of(&route)
+}
+
+/// The first group and those that share a link with it, or with one that does, and so on: the others
+/// change nothing of its time.
+fn contending<'f>(
+    exchange: &Exchange,
+    groups: &'f [Vec<DeviceId>],
+    topology: &Topology,
+) -> Vec<&'f [DeviceId]> {
+    let mut on_link: FxHashMap<LinkId, Vec<usize>> = FxHashMap::default();
+    let mut links_of: Vec<Vec<LinkId>> = Vec::with_capacity(groups.len());
+    for (at, group) in groups.iter().enumerate() {
+        let ids = exchange.plan.transfers().ids();
+        let mut ways: Vec<(Member, Member, u16)> = ids
+            .map(|id| &exchange.plan.transfers()[id])
+            .map(|transfer| (transfer.from, transfer.to, transfer.channel))
+            .collect();
+        ways.sort_unstable();
+        ways.dedup();
+        let mut links: Vec<LinkId> = Vec::new();
+        for (from, to, channel) in ways {
+            links.extend(topology.route(group[from.index()], group[to.index()], u64::from(channel)).iter());
+        }
+        links.sort_unstable();
+        links.dedup();
+        links.iter().for_each(|&link| on_link.entry(link).or_default().push(at));
+        links_of.push(links);
+    }
+    let (mut reached, mut open) = (vec![false; groups.len()], vec![0]);
+    reached[0] = true;
+    while let Some(at) = open.pop() {
+        for link in &links_of[at] {
+            for &other in &on_link[link] {
+                if !std::mem::replace(&mut reached[other], true) {
+                    open.push(other);
+                }
+            }
+        }
+    }
+    groups.iter().zip(reached).filter(|(_, reached)| *reached).map(|(group, _)| group.as_slice()).collect()
+}
+
+/// One plan run by several groups at once.
+struct Timing<'e> {
+    exchange: &'e Exchange,
+    groups: &'e [&'e [DeviceId]],
+    topology: &'e Topology,
+    began: SimTime,
+    waits: Vec<Vec<u32>>,
+    flows: FxHashMap<FlowId, (usize, TransferId)>,
+    /// When each member of the first group has nothing left to give or get.
+    ends: Vec<SimDuration>,
+}
+
+impl<'e> Timing<'e> {
+    fn new(
+        exchange: &'e Exchange,
+        groups: &'e [&'e [DeviceId]],
+        topology: &'e Topology,
+        began: SimTime,
+    ) -> Self {
+        Timing {
+            exchange,
+            groups,
+            topology,
+            began,
+            waits: vec![exchange.plan.predecessor_counts().to_vec(); groups.len()],
+            flows: FxHashMap::default(),
+            ends: vec![SimDuration::ZERO; groups[0].len()],
+        }
+    }
+
+    /// Returns when the last transfer of any group arrived.
+    fn run(&mut self, network: &mut dyn NetworkModel) -> SimTime {
+        let plan = &self.exchange.plan;
+        for group in 0..self.groups.len() {
+            for id in plan.transfers().ids().filter(|id| plan.predecessor_counts()[id.index()] == 0) {
+                self.start(group, id, self.began, network);
+            }
+        }
+        let (mut now, mut finished) = (self.began, Vec::new());
+        while let Some(change) = network.next_change() {
+            now = change;
+            network.advance(now, &mut finished);
+            let ended: Vec<(usize, TransferId)> = finished
+                .drain(..)
+                .map(|flow| self.flows.remove(&flow).expect("a flow of this exchange"))
+                .collect();
+            for (group, id) in ended {
+                self.end(group, id, now, network);
+            }
+        }
+        assert!(self.flows.is_empty(), "a link that is down stops a folded exchange");
+        now
+    }
+
+    fn start(&mut self, group: usize, id: TransferId, now: SimTime, network: &mut dyn NetworkModel) {
+        let route = route_of(self.exchange, id, self.groups[group], self.topology);
+        let bytes = self.exchange.plan.bytes_of(id, self.exchange.bytes);
+        let flow = network.start(now, Flow { route, bytes, weight: 1.0 });
+        self.flows.insert(flow, (group, id));
+    }
+
+    fn end(&mut self, group: usize, id: TransferId, now: SimTime, network: &mut dyn NetworkModel) {
+        let plan = &self.exchange.plan;
+        if group == 0 {
+            let transfer = &plan.transfers()[id];
+            for member in [transfer.from, transfer.to] {
+                self.ends[member.index()] = now.since(self.began);
+            }
+        }
+        for next in plan.successors(id) {
+            self.waits[group][next.index()] -= 1;
+            if self.waits[group][next.index()] == 0 {
+                self.start(group, next, now, network);
+            }
+        }
+    }
+}
