@@ -29,6 +29,8 @@ pub struct Batches {
 enum Source {
     /// Windows of a text: each byte is a token, the target is the next byte.
     Text { bytes: Vec<u8>, sequence: usize },
+    /// Sequences of tokens in the order in which they are given, over and over, so many a step.
+    Sequences { windows: Vec<Vec<u32>>, per_step: usize },
     /// Rows of features with a target each, drawn at random.
     Rows(Rows),
     /// Rows in the order in which they are written, over and over, so many a step.
@@ -48,6 +50,13 @@ impl Batches {
     pub fn of_text(bytes: Vec<u8>, sequence: usize, seed: Seed) -> Self {
         assert!(bytes.len() >= HELD_OUT_PART * (sequence + 2), "a text long enough to hold windows out");
         Batches { source: Source::Text { bytes, sequence }, seed }
+    }
+
+    /// Sequences of tokens, each one longer than the model's, in the order in which they are given, over
+    /// and over, `per_step` a step; all of them are trained on, and the held-out loss is theirs.
+    pub fn of_sequences(windows: Vec<Vec<u32>>, per_step: usize, seed: Seed) -> Self {
+        assert!(!windows.is_empty() && per_step > 0, "sequences to learn from");
+        Batches { source: Source::Sequences { windows, per_step }, seed }
     }
 
     /// Points in the order in which they are written, over and over, `per_step` a step; all of them are
@@ -107,6 +116,10 @@ impl Batches {
                     let start = self.stream(part, step, sample).random_range(0..text.len() - sequence);
                     fill_window(&text[start..], x, y);
                 }
+                Source::Sequences { windows, per_step } => {
+                    let window = &windows[(step.0 as usize * per_step + sample as usize) % windows.len()];
+                    fill_tokens(window, x, y);
+                }
                 Source::Rows(rows) => {
                     let range = match part {
                         Part::Training => 0..rows.training,
@@ -156,6 +169,14 @@ fn fill_window(text: &[u8], x: &mut [f32], y: &mut [f32]) {
     for ((token, next), pair) in x.iter_mut().zip(y).zip(text.windows(2)) {
         *token = f32::from(pair[0]);
         *next = f32::from(pair[1]);
+    }
+}
+
+/// Tokens, and for each the one that follows it. A number of a token is exact in f32 up to 2²⁴.
+fn fill_tokens(window: &[u32], x: &mut [f32], y: &mut [f32]) {
+    for ((token, next), pair) in x.iter_mut().zip(y).zip(window.windows(2)) {
+        *token = pair[0] as f32;
+        *next = pair[1] as f32;
     }
 }
 

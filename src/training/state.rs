@@ -169,12 +169,22 @@ impl State {
 
     /// What every slot holds at the start: weights as the model says, all else nothing.
     pub fn initial_values(&self, plan: &TrainingPlan, seed: Seed) -> IdVec<SlotId, Vec<f32>> {
+        self.values_of(plan, |parameter| initial::whole(parameter, seed))
+    }
+
+    /// What every slot holds when the weights are these (those of a checkpoint, say) and all else is
+    /// nothing.
+    pub fn values_of(
+        &self,
+        plan: &TrainingPlan,
+        mut weights: impl FnMut(&Parameter) -> Vec<f32>,
+    ) -> IdVec<SlotId, Vec<f32>> {
         let mut values: IdVec<SlotId, Vec<f32>> =
             self.slots.iter().map(|slot| vec![0.0; slot.elements as usize]).collect();
         let tensor = u64::from(plan.mesh.tensor);
         for piece in plan.model.pieces() {
             for (position, parameter) in plan.model.parameters(piece).iter().enumerate() {
-                let whole = initial::whole(parameter, seed);
+                let whole = weights(parameter);
                 for rank in plan.mesh.all() {
                     if let Some(slots) = self.of(rank, piece).get(position) {
                         let shard = u64::from(plan.mesh.coordinates(rank).tensor);
@@ -199,20 +209,44 @@ impl State {
     /// The weights of the model that a replica trains, put together from the shards and shares of its
     /// ranks, in the order of the model's pieces: what a checkpoint holds.
     pub fn weights(&self, plan: &TrainingPlan, values: &Values, replica: u32) -> Vec<(Parameter, Vec<f32>)> {
+        self.whole(plan, replica, |rank, piece, position| self.shard(plan, values, rank, piece, position))
+    }
+
+    /// The gradients that a replica has summed, put together in the same way; only where replicas do
+    /// not share them.
+    pub fn gradients(
+        &self,
+        plan: &TrainingPlan,
+        values: &Values,
+        replica: u32,
+    ) -> Vec<(Parameter, Vec<f32>)> {
+        self.whole(plan, replica, |rank, piece, position| {
+            let slot = self.of(rank, piece)[position].gradient.expect("gradients that are kept whole");
+            values.slot(slot).to_vec()
+        })
+    }
+
+    /// Every parameter of the model with its numbers, from those of the shards of a replica's ranks.
+    fn whole(
+        &self,
+        plan: &TrainingPlan,
+        replica: u32,
+        shard: impl Fn(Rank, Piece, usize) -> Vec<f32>,
+    ) -> Vec<(Parameter, Vec<f32>)> {
         let pieces = plan.model.pieces();
-        let mut weights = Vec::new();
+        let mut numbers = Vec::new();
         for (stage, held) in plan.stages.enumerate() {
             let ranks = plan.cell_ranks(replica, 0, stage);
             for &piece in &pieces[held.clone()] {
                 for (position, parameter) in plan.model.parameters(piece).into_iter().enumerate() {
-                    let shard = |&rank: &Rank| self.shard(plan, values, rank, piece, position);
-                    let shards: Vec<Vec<f32>> = ranks.iter().map(shard).collect();
+                    let shards: Vec<Vec<f32>> =
+                        ranks.iter().map(|&rank| shard(rank, piece, position)).collect();
                     let whole = parameter.whole(&shards);
-                    weights.push((parameter, whole));
+                    numbers.push((parameter, whole));
                 }
             }
         }
-        weights
+        numbers
     }
 
     /// A rank's shard of a parameter, gathered from those that share it.
