@@ -67,7 +67,7 @@ fn row_of<T: Real>(id: T, first: usize, held: usize) -> Option<usize> {
 mod tests {
     use super::*;
 
-    use crate::numeric::support::draw;
+    use crate::numeric::support::{Probe, draw};
 
     const IDS: [f64; 5] = [5.0, 0.0, 3.0, 3.0, 2.0];
 
@@ -94,6 +94,25 @@ mod tests {
         let dx = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
         backward_weight(3, 2, &IDS, &dx, &mut dtable);
         assert_eq!(dtable, [81.0, 161.0, 1.0, 1.0, 2.0, 3.0]);
+    }
+
+    #[test]
+    fn backward_is_the_slope_of_forward() {
+        let (width, dy) = (2, draw::<f64>("dy", IDS.len() * 2));
+        let (table, positions) = (draw::<f64>("table", 6 * width), draw::<f64>("positions", 3 * width));
+        let places = Positions { first: 1, sequence: 3, width };
+        let embed = |table: &[f64], positions: &[f64]| {
+            let (mut x, mut y) = (vec![f64::NAN; dy.len()], vec![f64::NAN; dy.len()]);
+            forward(0, width, &IDS, table, &mut x);
+            places.forward(&x, positions, &mut y);
+            y
+        };
+        let (mut dtable, mut dpositions) = (vec![0.0; table.len()], vec![0.0; positions.len()]);
+        backward_weight(0, width, &IDS, &dy, &mut dtable);
+        places.backward_weight(&dy, &mut dpositions);
+        let probe = Probe::new(&dy);
+        probe.check(&table, &dtable, |table| embed(table, &positions));
+        probe.check(&positions, &dpositions, |positions| embed(&table, positions));
     }
 
     /// Rows 3 to 6 of sequences of two are positions 1, 0, 1, 0.

@@ -58,6 +58,28 @@ pub fn squared_norm<T: Real>(x: &[T]) -> f64 {
 mod tests {
     use super::*;
 
+    use crate::numeric::layers::linear::backward_bias;
+    use crate::numeric::support::{Probe, draw};
+
+    /// The residual's gradient is dy for x and for y alike, and the sum over the rows for the bias.
+    #[test]
+    fn the_gradients_of_a_residual_are_its_slopes() {
+        let (rows, width) = (3, 4);
+        let (x, y) = (draw::<f64>("x", rows * width), draw::<f64>("y", rows * width));
+        let (b, dy) = (draw::<f64>("b", width), draw::<f64>("dy", rows * width));
+        let sum = |x: &[f64], y: &[f64], b: &[f64]| {
+            let mut z = vec![f64::NAN; rows * width];
+            add_bias(x, y, b, &mut z);
+            z
+        };
+        let mut db = vec![0.0; width];
+        backward_bias(&dy, &mut db);
+        let probe = Probe::new(&dy);
+        probe.check(&x, &dy, |x| sum(x, &y, &b));
+        probe.check(&y, &dy, |y| sum(&x, y, &b));
+        probe.check(&b, &db, |b| sum(&x, &y, b));
+    }
+
     #[test]
     fn the_bias_is_added_to_every_row() {
         let mut z = [f32::NAN; 4];

@@ -24,6 +24,22 @@ pub fn backward_input<T: Real>(dy: &[T], x: &[T], dx: &mut [T]) {
 mod tests {
     use super::*;
 
+    use crate::numeric::support::{Probe, draw};
+
+    #[test]
+    fn backward_is_the_slope_of_forward() {
+        // No number drawn lies within a difference's step of the corner at nought.
+        let (x, dy) = (draw::<f64>("x", 29), draw("dy", 29));
+        assert!(x.iter().all(|x| x.abs() > 1e-4));
+        let mut dx = vec![f64::NAN; x.len()];
+        backward_input(&dy, &x, &mut dx);
+        Probe::new(&dy).check(&x, &dx, |x| {
+            let mut y = vec![f64::NAN; x.len()];
+            forward(x, &mut y);
+            y
+        });
+    }
+
     #[test]
     fn what_is_negative_passes_neither_forward_nor_back() {
         let x = [-1.0, 0.0, 2.0];
