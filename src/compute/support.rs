@@ -77,6 +77,7 @@ pub fn fitted_a100() -> DeviceSpec {
     gpu.fitted = device::FittedGpu {
         gemm_memory: 0.8,
         narrow_compute: 0.9,
+        throttle: 0.1,
         exposed: 0.2,
         l2_shared_bytes_per_clk: Some(28.0),
         store_bytes_per_clk: Some(10.0),

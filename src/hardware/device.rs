@@ -280,6 +280,9 @@ pub struct FittedGpu {
     pub gemm_memory: f64,
     /// Share of η_c that products of 8-bit operands reach: the power limit throttles them first.
     pub narrow_compute: f64,
+    /// How much longer matrix work takes, as a share, once the power limit has lowered the clock; it does
+    /// so for work that keeps the tensor cores busy for much longer than a millisecond.
+    pub throttle: f64,
     /// Share of the shorter of compute and memory time that a GEMM's pipeline does not hide.
     pub exposed: f64,
     /// Bytes per clock and SM that the L2 sustains when every SM reads at once; unlimited if absent.
@@ -301,6 +304,7 @@ impl Default for FittedGpu {
         FittedGpu {
             gemm_memory: 1.0,
             narrow_compute: 1.0,
+            throttle: 0.0,
             exposed: 0.0,
             l2_shared_bytes_per_clk: None,
             store_bytes_per_clk: None,

@@ -34,11 +34,15 @@ use crate::units::Bytes;
 /// The tile model.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct TileModel {}
+pub struct TileModel {
+    /// Whether kernels follow one another for so long that the power limit holds the clock down for
+    /// all of them, as in a training run; else only long ones are throttled, each by itself.
+    pub sustained: bool,
+}
 
 impl ComputeModel for TileModel {
     fn cost(&self, kernel: &Kernel, device: &DeviceSpec) -> KernelCost {
-        let gpu = Gpu::of(device);
+        let gpu = Gpu::of(device, self.sustained);
         match kernel {
             Kernel::Gemm { .. } | Kernel::GroupedGemm { .. } => product::cost(kernel, &gpu),
             Kernel::Attention { .. } => attention::cost(kernel, &gpu),
@@ -71,6 +75,8 @@ pub(crate) struct Gpu<'a> {
     pub fitted: &'a FittedGpu,
     /// Streaming multiprocessors.
     pub sms: f64,
+    /// Whether the power limit holds the clock down throughout.
+    pub sustained: bool,
     /// The launch in cycles.
     pub launch: f64,
     /// Bytes per cycle of the memory at η_m.
@@ -78,7 +84,7 @@ pub(crate) struct Gpu<'a> {
 }
 
 impl<'a> Gpu<'a> {
-    fn of(device: &'a DeviceSpec) -> Self {
+    fn of(device: &'a DeviceSpec, sustained: bool) -> Self {
         let spec = device.gpu.as_ref().unwrap_or_else(|| {
             panic!("{} has no `gpu:` for the tile model: `admits` was not asked", device.name)
         });
@@ -87,6 +93,7 @@ impl<'a> Gpu<'a> {
             spec,
             fitted: &spec.fitted,
             sms: f64::from(spec.sms),
+            sustained,
             launch: roofline::launch_cycles(device),
             memory_rate: device.memory.bandwidth.get() * device.efficiency.memory
                 / device.clock.hertz() as f64,
@@ -114,6 +121,15 @@ impl<'a> Gpu<'a> {
     /// Cycles of the whole device for `bytes` between the L2 and all SMs.
     fn cache_cycles(&self, bytes: f64) -> f64 {
         self.fitted.l2_shared_bytes_per_clk.map_or(0.0, |rate| bytes / (rate * self.sms))
+    }
+
+    /// Cycles of matrix work, stretched by what the power limit takes from the clock: all of it under
+    /// sustained load, else the more of it the longer the work lasts (half after a millisecond, by the
+    /// timings of H100 GEMMs: 890 TFLOP/s up to 0.2 ms, 780 at 2 ms, 700 at 3 ms).
+    fn throttled(&self, cycles: f64) -> f64 {
+        let millisecond = self.device.clock.hertz() as f64 / 1e3;
+        let share = if self.sustained { 1.0 } else { cycles / (cycles + millisecond) };
+        cycles * (1.0 + self.fitted.throttle * share)
     }
 
     fn l2(&self) -> f64 {

@@ -101,7 +101,7 @@ fn run(work: &Work, gpu: &Gpu, tile: Tile, split: u64) -> Candidate {
     let mean = if sum.ctas > 0.0 { sum.cycles / sum.ctas } else { 0.0 };
     let busiest = (rounds * resident * mean).max(sum.longest) + rounds * gpu.spec.epilogue.0 as f64;
     let prologue = gpu.spec.prologue.0 as f64;
-    let compute = if sum.ctas > 0.0 { prologue + busiest } else { 0.0 };
+    let compute = if sum.ctas > 0.0 { gpu.throttled(prologue + busiest) } else { 0.0 };
 
     let traffic = traffic(work, gpu, tile, split, resident).max(work.compulsory);
     let memory = gpu.memory_cycles(traffic) / gpu.fitted.gemm_memory;

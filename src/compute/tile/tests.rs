@@ -68,6 +68,23 @@ fn a_slow_l2_limits_the_iteration() {
     assert_eq!(cost(gemm(128, 128, 128), &device).cycles, Cycles(4 * 2_048));
 }
 
+/// Work of t milliseconds alone loses t/(t + 1) of what the power limit takes: 8192³ (3.5 ms) most of
+/// it, 1024³ next to nothing; under sustained load both lose all.
+#[test]
+fn long_work_and_sustained_load_are_throttled() {
+    let mut device = ideal_a100();
+    device.gpu.as_mut().unwrap().fitted.throttle = 0.2;
+    for size in [1024, 8192] {
+        let kernel = gemm(size, size, size);
+        let compute = |sustained, device: &_| TileModel { sustained }.cost(&kernel, device).parts.compute;
+        let free = compute(false, &ideal_a100());
+        let millis = free / 1.41e6;
+        let lost = |sustained| compute(sustained, &device) / free - 1.0;
+        assert!((lost(false) - 0.2 * millis / (millis + 1.0)).abs() < 1e-9, "{size}: {}", lost(false));
+        assert!((lost(true) - 0.2).abs() < 1e-9);
+    }
+}
+
 /// Decoding multiplies few rows: 16 tiles of 256 columns leave most SMs idle, so the sum is split.
 #[test]
 fn deep_narrow_products_split_their_sum() {
