@@ -2,7 +2,7 @@
 //!
 //! A [`CollectiveAlgorithm`] turns a [`Collective`] into a [`CommPlan`]: transfers of pieces of a
 //! buffer between members, ordered by data. It is pure data: the room knows nothing of training, of
-//! time passing or of the network model. The [`oracle`] says whether a plan does what its kind
+//! time passing; of the network it knows only what a flow is. The [`oracle`] says whether a plan does what its kind
 //! promises; [`execute`] does it to real numbers.
 //!
 //! To add an algorithm, write its file in [`algorithms`] and list it there; the conformance suite
@@ -21,7 +21,7 @@ use std::sync::Arc;
 pub use algorithms::{AlgorithmSpec, CollectiveAlgorithm};
 pub use bandwidth::{algorithm_bandwidth, bus_bandwidth, bus_factor};
 pub use execute::{Reduction, execute};
-pub use plan::{Action, CommPlan, Part, PlanBuilder, Transfer};
+pub use plan::{Action, CommPlan, Part, PlanBuilder, Transfer, Wire};
 
 use crate::ids::DeviceId;
 use crate::units::Bytes;

@@ -6,9 +6,10 @@ use petgraph::graph::DiGraph;
 use rustc_hash::FxHashMap;
 
 use crate::collective::Member;
-use crate::hardware::Route;
-use crate::ids::{Id, IdVec, TransferId};
-use crate::units::Bytes;
+use crate::hardware::{LinkClass, Route, Topology};
+use crate::ids::{Id, IdVec, LinkId, TransferId};
+use crate::network::Flow;
+use crate::units::{Bytes, SimDuration};
 
 /// What becomes of a piece where it arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -88,6 +89,26 @@ pub struct CommPlan {
     starts: Vec<u32>,
     successors: Vec<TransferId>,
     predecessors: Vec<u32>,
+    wire: Wire,
+}
+
+/// What a communication library adds to the physics of links: nothing, unless an algorithm says so.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Wire {
+    /// From the kernel's start to the first transfers, with all that the library's steps take beyond the
+    /// latencies of links.
+    pub overhead: SimDuration,
+    /// The share of a link's bandwidth within a node that payload gets.
+    pub within: f64,
+    /// The same of a network between nodes.
+    pub between: f64,
+}
+
+/// Bare links.
+impl Default for Wire {
+    fn default() -> Self {
+        Wire { overhead: SimDuration::ZERO, within: 1.0, between: 1.0 }
+    }
 }
 
 impl CommPlan {
@@ -127,6 +148,35 @@ impl CommPlan {
         let Transfer { source, count, .. } = self.transfers[transfer];
         let range = self.range(source, count, whole.get());
         Bytes(range.end - range.start)
+    }
+
+    /// What the communication library adds.
+    pub fn wire(&self) -> Wire {
+        self.wire
+    }
+
+    /// The same plan by a communication library.
+    pub fn over(self, wire: Wire) -> Self {
+        CommPlan { wire, ..self }
+    }
+
+    /// How a transfer of a buffer of `whole` bytes occupies the links of the route between its members:
+    /// its part of the route, and its bytes with what the library loses of the bandwidth.
+    pub fn flow(&self, transfer: TransferId, whole: Bytes, route: &Route, topology: &Topology) -> Flow {
+        let payload = self.bytes_of(transfer, whole);
+        let route = self.transfers[transfer].part.of(route);
+        let leaves_node = |&link: &LinkId| {
+            matches!(topology.links()[link].class, LinkClass::Infiniband | LinkClass::Ethernet)
+        };
+        let efficiency = if self.wire == Wire::default() {
+            1.0
+        } else if route.iter().any(leaves_node) {
+            self.wire.between
+        } else {
+            self.wire.within
+        };
+        let bytes = if efficiency == 1.0 { payload } else { Bytes::from_f64(payload.as_f64() / efficiency) };
+        Flow { route, bytes, weight: 1.0 }
     }
 
     /// A petgraph view, for figures, tests and debugging.

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::collective::{Collective, CommPlan, Member, algorithm_bandwidth, bus_bandwidth};
 use crate::hardware::Topology;
 use crate::ids::{FlowId, Id, TransferId};
-use crate::network::{Flow, NetworkModel};
+use crate::network::NetworkModel;
 use crate::units::{SimDuration, SimTime};
 
 /// A row of nccl-tests.
@@ -35,13 +35,12 @@ pub fn time(
     let launch = launches.max().unwrap_or(SimDuration::ZERO);
     let mut waits = plan.predecessor_counts().to_vec();
     let mut flows: FxHashMap<FlowId, TransferId> = FxHashMap::default();
-    let mut now = SimTime::ZERO + launch;
+    let mut now = SimTime::ZERO + launch + plan.wire().overhead;
     let start = |id: TransferId, now: SimTime, network: &mut dyn NetworkModel| {
         let transfer = &plan.transfers()[id];
         let device = |member: Member| call.group[member.index()];
         let route = topology.route(device(transfer.from), device(transfer.to), u64::from(transfer.channel));
-        let route = transfer.part.of(&route);
-        (network.start(now, Flow { route, bytes: plan.bytes_of(id, call.bytes), weight: 1.0 }), id)
+        (network.start(now, plan.flow(id, call.bytes, &route, topology)), id)
     };
     for (id, _) in plan.transfers().enumerate().filter(|(id, _)| plan.predecessor_counts()[id.index()] == 0) {
         flows.extend([start(id, now, network)]);

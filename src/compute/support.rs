@@ -29,6 +29,7 @@ pub fn round_device() -> DeviceSpec {
         cpu: None,
         host: None,
         peers: None,
+        communication: None,
         power: None,
         price: None,
     }

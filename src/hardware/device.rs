@@ -10,6 +10,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::hardware::communication::CommunicationSpec;
 use crate::hardware::link::LinkSpec;
 use crate::hardware::precision::Precision;
 use crate::hardware::spec::Problem;
@@ -98,6 +99,9 @@ pub struct DeviceSpec {
     /// All its ports to its peers together (NVLink, Infinity Fabric, ICI …), one direction.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peers: Option<LinkSpec>,
+    /// What its communication library adds to the physics of links, if that was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub communication: Option<CommunicationSpec>,
     /// What it draws.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power: Option<PowerSpec>,
@@ -159,6 +163,10 @@ impl DeviceSpec {
         let fraction = |value: f64| value > 0.0 && value <= 1.0;
         wrong(!fraction(self.efficiency.compute), "efficiency.compute", "an efficiency is within (0, 1]");
         wrong(!fraction(self.efficiency.memory), "efficiency.memory", "an efficiency is within (0, 1]");
+        if let Some(communication) = &self.communication {
+            let within = communication.protocols().all(|(_, protocol)| fraction(protocol.efficiency));
+            wrong(!within, "communication", "a protocol's efficiency is within (0, 1]");
+        }
         if let Some(price) = &self.price {
             let paid = [price.dollars_per_hour, price.dollars];
             let sane = |dollars: &f64| *dollars >= 0.0 && dollars.is_finite();

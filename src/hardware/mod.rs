@@ -6,6 +6,7 @@
 //!
 //! - [`precision`]: number formats;
 //! - [`device`]: what a device can do, as its datasheet says and calibration corrects;
+//! - [`communication`]: what its communication library adds to its links;
 //! - [`link`]: what joins two vertices;
 //! - [`topology`]: the graph, its builder and its questions;
 //! - [`measure`]: what it comes to: counts, diameter, bisection bandwidth, where to draw;
@@ -16,6 +17,7 @@
 //! A new device or topology is a YAML file under `topologies/`, citing its source; a new shape is a
 //! file in [`shapes`] and a line in its list.
 
+pub mod communication;
 pub mod device;
 pub mod link;
 mod max_flow;
@@ -28,6 +30,7 @@ pub mod spec;
 mod support;
 pub mod topology;
 
+pub use communication::{CommunicationSpec, ProtocolSpec};
 pub use device::{CpuSpec, DeviceKind, DeviceSpec, GpuSpec, SystolicSpec};
 pub use link::{Link, LinkClass, LinkSpec};
 pub use measure::Description;

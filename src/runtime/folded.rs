@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use crate::collective::Member;
-use crate::hardware::{Route, Topology};
+use crate::hardware::Topology;
 use crate::ids::{DeviceId, FlowId, Id, LinkId, TransferId};
 use crate::network::{Flow, NetworkModel};
 use crate::program::{Exchange, Folded};
@@ -72,11 +72,11 @@ impl FoldedTimes {
     }
 }
 
-fn route_of(exchange: &Exchange, id: TransferId, group: &[DeviceId], topology: &Topology) -> Route {
+fn flow_of(exchange: &Exchange, id: TransferId, group: &[DeviceId], topology: &Topology) -> Flow {
     let transfer = &exchange.plan.transfers()[id];
     let device = |member: Member| group[member.index()];
     let route = topology.route(device(transfer.from), device(transfer.to), u64::from(transfer.channel));
-    transfer.part.of(&route)
+    exchange.plan.flow(id, exchange.bytes, &route, topology)
 }
 
 /// The first group and those that share a link with it, or with one that does, and so on: the others
@@ -174,9 +174,8 @@ impl<'e> Timing<'e> {
     }
 
     fn start(&mut self, group: usize, id: TransferId, now: SimTime, network: &mut dyn NetworkModel) {
-        let route = route_of(self.exchange, id, self.groups[group], self.topology);
-        let bytes = self.exchange.plan.bytes_of(id, self.exchange.bytes);
-        let flow = network.start(now, Flow { route, bytes, weight: 1.0 });
+        let flow = flow_of(self.exchange, id, self.groups[group], self.topology);
+        let flow = network.start(now, flow);
         self.flows.insert(flow, (group, id));
     }
 

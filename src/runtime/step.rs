@@ -7,7 +7,6 @@ use rustc_hash::FxHashMap;
 use crate::collective::Member;
 use crate::engine::{EventClass, EventQueue};
 use crate::ids::{CollectiveId, FlowId, Id, IdVec, LinkId, OpId, TransferId};
-use crate::network::Flow;
 use crate::program::{Action, Exchange, Folded, Op, Program};
 use crate::runtime::machine::{Costs, Machine, Outcome};
 use crate::runtime::memory::Liveness;
@@ -217,7 +216,7 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
             let device = self.machine.placement[part.rank];
             self.machine.topology.devices()[device].spec.launch
         });
-        let launch = launch.max().unwrap_or_default();
+        let launch = launch.max().unwrap_or_default() + exchange.plan.wire().overhead;
         self.events.schedule(self.now + launch, EventClass::Start, Event::TransfersLeave(collective));
     }
 
@@ -284,9 +283,9 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
             device(transfer.to),
             u64::from(transfer.channel),
         );
-        let route = transfer.part.of(&route);
         let bytes = exchange.plan.bytes_of(id, exchange.bytes);
-        let flow = Flow { route: route.clone(), bytes, weight: 1.0 };
+        let flow = exchange.plan.flow(id, exchange.bytes, &route, self.machine.topology);
+        let route = flow.route.clone();
         let flow = self.machine.network.start(self.now, flow);
         let on_its_way = OnItsWay { collective, transfer: id, route, bytes, left_at: self.now };
         self.flows.insert(flow, on_its_way);

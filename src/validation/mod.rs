@@ -4,10 +4,12 @@
 //! their errors go out as values. The room reads no files and draws nothing.
 //!
 //! - [`summary`]: measured against predicted, and what the errors amount to;
-//! - [`kernels`]: single kernels on one device.
+//! - [`kernels`]: single kernels on one device;
+//! - [`collectives`]: collectives among the devices of a node.
 //!
 //! A calibrated constant belongs to a device or a class of links; nothing here may tune a row.
 
+pub mod collectives;
 pub mod kernels;
 pub mod summary;
 

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use trainyard::collective::algorithms::Auto;
 use trainyard::collective::{
     AlgorithmSpec, Collective, CollectiveKind, CommPlan, Member, Reduction, execute, oracle, timing,
 };
@@ -367,4 +368,39 @@ fn pxn_keeps_off_the_spine() {
     assert!(taken > card && taken < 1.3 * card + 20.0 * ALPHA, "{taken} s, card {card} s");
     // Straight, 7/8 of it share the spine's 8 links with everyone else's.
     assert!(on(&machine, "direct", CollectiveKind::AllToAll, 16, SIZE) > taken);
+}
+
+/// What the tuner promises is what the network then takes, in every protocol's range, on a node and on
+/// several: the choice is as good as the promise.
+#[test]
+fn auto_takes_about_what_it_promises() {
+    let auto = Auto::default();
+    for (machine, n) in [(star(8), 8), (rails(4, 4), 16)] {
+        for kind in [CollectiveKind::AllReduce, CollectiveKind::AllGather, CollectiveKind::AllToAll] {
+            for bytes in [1 << 10, 1 << 16, 1 << 20, 1 << 24, 1 << 28] {
+                let group: Arc<[DeviceId]> = (0..n).map(DeviceId).collect();
+                let call = Collective { kind, bytes: Bytes(bytes), group };
+                let choices = auto.choices(&call, &machine);
+                let promised = choices.iter().map(|choice| choice.seconds).fold(f64::INFINITY, f64::min);
+                let taken = on(&machine, "auto", kind, n, bytes);
+                let ratio = taken / promised;
+                assert!((0.7..1.4).contains(&ratio), "{} of {n}, {bytes} B: {ratio}", kind.name());
+            }
+        }
+    }
+}
+
+/// LL for small buffers, Simple for large ones, as in NCCL.
+#[test]
+fn auto_changes_protocol_with_size() {
+    let machine = star(8);
+    let chosen = |bytes: u64| {
+        let group: Arc<[DeviceId]> = (0..8).map(DeviceId).collect();
+        let call = Collective { kind: CollectiveKind::AllGather, bytes: Bytes(bytes), group };
+        let choices = Auto::default().choices(&call, &machine);
+        choices.into_iter().min_by(|a, b| a.seconds.total_cmp(&b.seconds)).unwrap()
+    };
+    assert_eq!(chosen(1 << 10).protocol, "ll");
+    assert_eq!(chosen(1 << 28).protocol, "simple");
+    assert_eq!(chosen(1 << 28).algorithm.name(), "ring");
 }

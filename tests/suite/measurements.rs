@@ -1,7 +1,9 @@
 //! The shipped devices against published measurements (`tests/validation/`).
 
+use trainyard::collective::AlgorithmSpec;
 use trainyard::compute::{ComputeSpec, calibrate};
 use trainyard::hardware::DeviceSpec;
+use trainyard::validation::collectives::{self, CollectiveRow};
 use trainyard::validation::kernels::{self, KernelRow};
 use trainyard::validation::{Group, Summary};
 
@@ -74,4 +76,49 @@ fn the_tile_model_is_nearer_than_the_roofline() {
     };
     let (tile, roofline) = (error("tile"), error("roofline"));
     assert!(2.0 * tile < roofline, "tile {tile} %, roofline {roofline} %");
+}
+
+fn collective_table() -> Vec<CollectiveRow> {
+    let path = format!("{}/tests/validation/collectives.csv", env!("CARGO_MANIFEST_DIR"));
+    collectives::read(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn of_class<'a>(
+    rows: &[CollectiveRow],
+    report: &'a collectives::CollectiveReport,
+    keep: impl Fn(&CollectiveRow) -> bool,
+) -> Vec<&'a trainyard::validation::Comparison> {
+    assert_eq!(rows.len(), report.rows.len());
+    rows.iter().zip(&report.rows).filter(|(row, _)| keep(row)).map(|(_, compared)| compared).collect()
+}
+
+/// Groups of four devices were not fitted to: neither their sizes nor any of their kinds.
+#[test]
+fn large_collectives_that_no_fit_saw_are_predicted_within_eight_percent() {
+    let rows = collective_table();
+    let devices = [device("a100_80gb_sxm"), device("h100_sxm")];
+    let report = collectives::predict(&rows, &devices, &AlgorithmSpec::from_name("auto").unwrap());
+    assert_eq!(report.skipped, []);
+    for name in ["a100_80gb_sxm", "h100_80gb_sxm"] {
+        let unseen = |row: &CollectiveRow| row.is_held_out() && row.device == name;
+        let large = Group::of(of_class(&rows, &report, |row| unseen(row) && row.is_large()));
+        let small = Group::of(of_class(&rows, &report, |row| unseen(row) && !row.is_large()));
+        println!("{name}: large {large:?}, small {small:?}");
+        assert!(large.rows >= 24 && large.median_absolute_percent < 5.0, "{name}: {large:?}");
+        assert!(small.rows >= 50 && small.median_absolute_percent < 10.0, "{name}: {small:?}");
+    }
+    println!("{:?}", report.by_size);
+}
+
+/// Bare links know no protocol: they are what the calibrated constants have to beat.
+#[test]
+fn protocols_are_nearer_than_bare_links() {
+    let rows = collective_table();
+    let devices = [device("a100_80gb_sxm"), device("h100_sxm")];
+    let error = |name: &str| {
+        let algorithm = AlgorithmSpec::from_name(name).unwrap();
+        collectives::predict(&rows, &devices, &algorithm).summary.all.median_absolute_percent
+    };
+    let (auto, ring) = (error("auto"), error("ring"));
+    assert!(4.0 * auto < ring, "auto {auto} %, ring on bare links {ring} %");
 }

@@ -1,5 +1,6 @@
 //! The algorithms, one file each.
 
+mod auto;
 mod binomial;
 mod bruck;
 mod chain;
@@ -13,6 +14,7 @@ mod pairwise;
 mod pxn;
 mod ring;
 
+pub use auto::{Auto, Choice};
 use gathers::Step;
 
 use crate::collective::{Action, Collective, CollectiveKind, CommPlan, Member, PlanBuilder, Transfer};
@@ -44,6 +46,8 @@ registry! {
         "nvls" => Nvls(nvls::Nvls),
         /// all-to-all along rails: through the node, then its own NIC
         "pxn" => Pxn(pxn::Pxn),
+        /// the quickest by prediction, protocol included, as NCCL's tuner chooses
+        "auto" => Auto(auto::Auto),
     }
 }
 
