@@ -11,6 +11,7 @@ mod list;
 mod progress;
 mod run;
 mod topology;
+mod validate;
 
 pub use exit::Failure;
 
@@ -62,6 +63,11 @@ enum Command {
     #[command(after_help = "Example:\n  trainyard compare workloads/gpt_3d.yaml \
         --vary parallel.schedule=gpipe,one_f_one_b --vary training.micro_batch=1,2")]
     Compare(compare::Compare),
+    /// Hold predictions against a table of measurements
+    #[command(after_help = "Examples:\n  trainyard validate train tests/validation/train.csv\n  \
+        trainyard validate kernels measured.csv --device h100_sxm --format json\n  \
+        trainyard validate collectives --template")]
+    Validate(validate::Validate),
 }
 
 /// What most commands take.
@@ -109,6 +115,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Topology(command) => command.execute(),
         Command::Collective(command) => command.execute(),
         Command::Compare(command) => command.execute(),
+        Command::Validate(command) => command.execute(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

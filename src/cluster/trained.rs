@@ -9,18 +9,18 @@ use crate::cluster::{Gang, KindId, Machine};
 use crate::collective::AlgorithmSpec;
 use crate::compute::ComputeSpec;
 use crate::hardware::{Precision, Topology};
-use crate::ids::{DeviceId, IdVec, NodeId, Rank, StepIndex};
+use crate::ids::{DeviceId, IdVec, NodeId, Rank};
 use crate::model::Model;
 use crate::network::{NetworkSpec, links_of};
 use crate::numeric::optimizer::OptimizerSpec;
 use crate::parallel::Mesh;
-use crate::trace::{Listener, Span};
 use crate::training::recompute::Recompute;
 use crate::training::schedule::ScheduleSpec;
+use crate::training::software::SoftwareSpec;
 use crate::training::state::State;
 use crate::training::sync::SyncSpec;
 use crate::training::zero::Zero;
-use crate::training::{self, Observer, StepReport, TrainingPlan, even_stages};
+use crate::training::{self, Silent, TrainingPlan, even_stages};
 use crate::units::Bytes;
 
 /// What a job trains, for any number of devices.
@@ -80,6 +80,7 @@ impl Profile {
             bucket: self.bucket,
             sequence_parallel: false,
             recompute: Recompute::None,
+            software: SoftwareSpec::from_name("fused").expect("listed software"),
             zero: Zero::default(),
             folded: false,
             algorithm: self.algorithm.clone(),
@@ -174,19 +175,4 @@ impl Profiler for Trained {
         self.known.borrow_mut().insert(shape, rate);
         rate
     }
-}
-
-/// Hears nothing: only how long steps take is of interest.
-struct Silent;
-
-impl Listener for Silent {
-    fn span(&mut self, _span: Span) {}
-}
-
-impl Observer for Silent {
-    fn listener(&mut self, _step: StepIndex) -> &mut dyn Listener {
-        self
-    }
-
-    fn step(&mut self, _report: &StepReport) {}
 }

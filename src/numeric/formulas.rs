@@ -80,6 +80,7 @@ pub(super) fn apply(formula: &Formula, context: &mut Context, operands: Operands
             let wanted = Wanted { first, count, first_column };
             context.batches.fill(context.part, context.step, wanted, inputs, targets);
         }
+        (Formula::Beside, [], [], []) => {}
         (Formula::Copy, [x], [y], []) => y.copy_from_slice(x),
         (Formula::Zero, [], writes, updates) => {
             writes.iter_mut().chain(updates).for_each(|numbers| numbers.fill(0.0));

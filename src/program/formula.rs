@@ -33,6 +33,9 @@ pub enum Formula {
         /// The first input feature that this rank holds.
         first_column: u32,
     },
+    /// Nothing: a kernel that takes its time beside the formula that it belongs to (what an eager framework
+    /// runs and a fused one does not).
+    Beside,
     /// y = x. Reads \[x\] writes \[y\].
     Copy,
     /// y = 0. Writes \[y…\] or updates \[y…\].

@@ -22,7 +22,20 @@ pub struct Machine<'a> {
     /// How many times longer than its device's model says a rank's kernels take.
     pub(super) slowdown: IdVec<Rank, f64>,
     pub(super) folded: FoldedTimes,
+    pub(super) dispatch: Dispatch,
     now: SimTime,
+}
+
+/// What a rank's host takes to hand work to its device. It does so in the order of the program, without
+/// waiting for the device: work that takes longer than its handing over hides it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Dispatch {
+    /// For each kernel.
+    pub kernel: SimDuration,
+    /// For each part in an exchange.
+    pub exchange: SimDuration,
+    /// For a program, before its first kernel.
+    pub step: SimDuration,
 }
 
 /// How a program ran.
@@ -60,6 +73,7 @@ impl<'a> Machine<'a> {
             memory: Memory::new(ranks),
             slowdown: IdVec::filled(1.0, ranks),
             folded: FoldedTimes::default(),
+            dispatch: Dispatch::default(),
             now: SimTime::ZERO,
         }
     }
@@ -78,6 +92,11 @@ impl<'a> Machine<'a> {
     pub fn slow_down(&mut self, rank: Rank, factor: f64) {
         assert!(factor > 0.0 && factor.is_finite(), "a slowdown is a positive factor, not {factor}");
         self.slowdown[rank] = factor;
+    }
+
+    /// What hosts take to hand work over from the next program on.
+    pub fn hand_over(&mut self, dispatch: Dispatch) {
+        self.dispatch = dispatch;
     }
 
     /// Runs a program from now to the end of its last op.

@@ -11,7 +11,7 @@ mod memory;
 mod stall;
 mod step;
 
-pub use machine::{Machine, Outcome};
+pub use machine::{Dispatch, Machine, Outcome};
 pub use stall::Stall;
 
 use crate::ids::{BufferId, OpId};

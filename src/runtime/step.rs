@@ -21,6 +21,8 @@ enum Event {
     ComputeEnds(OpId),
     /// The part of a simulated member of a folded exchange ends.
     FoldedEnds(OpId),
+    /// A rank's host has handed over its part in an exchange.
+    HandedOver(CollectiveId),
     /// The kernels of an exchange have been launched and its first transfers leave.
     TransfersLeave(CollectiveId),
 }
@@ -65,6 +67,8 @@ pub(super) struct Step<'m, 'a, 'p> {
     queues: Vec<Queue>,
     waits: Vec<u32>,
     began: IdVec<OpId, SimTime>,
+    /// Until when each rank's host is handing over what came before.
+    hosts: Vec<SimTime>,
     arrived: IdVec<CollectiveId, u32>,
     running: FxHashMap<CollectiveId, Running>,
     flows: FxHashMap<FlowId, OnItsWay>,
@@ -87,6 +91,7 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
         }
         let costs = machine.costs(program);
         let ops = program.ops().len();
+        let hosts = vec![start + machine.dispatch.step; program.ranks()];
         Step {
             machine,
             program,
@@ -99,6 +104,7 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
             queues,
             waits: program.predecessor_counts().to_vec(),
             began: IdVec::filled(start, ops),
+            hosts,
             arrived: IdVec::filled(0, program.exchanges().len()),
             running: FxHashMap::default(),
             flows: FxHashMap::default(),
@@ -145,6 +151,7 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
                             self.tell_arrow(&self.program.exchanges()[collective], self.began[op]);
                             self.op_ends(op);
                         }
+                        Event::HandedOver(collective) => self.arrive(collective),
                         Event::TransfersLeave(collective) => self.transfers_leave(collective),
                     }
                 }
@@ -170,18 +177,39 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
         self.queues[queue].busy = true;
         match self.program.ops()[op].action {
             Action::Compute(_) => self.begin_compute(op),
-            Action::Exchange(collective) => self.arrive(collective),
+            Action::Exchange(collective) => self.hand_over(op, collective),
+        }
+    }
+
+    /// A rank's host hands its part in an exchange over, after all it had to hand over before.
+    fn hand_over(&mut self, op: OpId, collective: CollectiveId) {
+        let host = &mut self.hosts[self.program.ops()[op].rank.index()];
+        *host += self.machine.dispatch.exchange;
+        if *host > self.now {
+            self.events.schedule(*host, EventClass::Start, Event::HandedOver(collective));
+        } else {
+            self.arrive(collective);
         }
     }
 
     fn begin_compute(&mut self, op: OpId) {
         self.begin(op);
         let rank = self.program.ops()[op].rank;
-        let kernels = self.program.instructions(op).iter().filter_map(|instruction| instruction.kernel);
-        let cycles: u64 = kernels.map(|kernel| self.costs.of(rank, kernel).cycles.0).sum();
-        let cycles = Cycles((cycles as f64 * self.machine.slowdown[rank]).ceil() as u64);
         let device = &self.machine.topology.devices()[self.machine.placement[rank]];
-        let end = device.spec.clock.after(self.now, cycles);
+        let slowdown = self.machine.slowdown[rank];
+        let after = |from: SimTime, cycles: u64| {
+            device.spec.clock.after(from, Cycles((cycles as f64 * slowdown).ceil() as u64))
+        };
+        let (mut cycles, mut last, mut kernels) = (0, 0, 0);
+        for kernel in self.program.instructions(op).iter().filter_map(|instruction| instruction.kernel) {
+            last = self.costs.of(rank, kernel).cycles.0;
+            cycles += last;
+            kernels += 1;
+        }
+        // The device works as kernels come; the last cannot begin before the host has got to it.
+        let host = &mut self.hosts[rank.index()];
+        *host += self.machine.dispatch.kernel * kernels;
+        let end = after(self.now, cycles).max(if kernels > 0 { after(*host, last) } else { self.now });
         self.events.schedule(end, EventClass::Finish, Event::ComputeEnds(op));
     }
 

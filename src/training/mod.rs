@@ -10,11 +10,12 @@ pub mod lower;
 pub mod recompute;
 mod run;
 pub mod schedule;
+pub mod software;
 pub mod state;
 pub mod sync;
 pub mod zero;
 
-pub use run::{Observer, StepReport, TrainingFailure, TrainingOutcome, run};
+pub use run::{Observer, Silent, StepReport, TrainingFailure, TrainingOutcome, run};
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::numeric::optimizer::OptimizerSpec;
 use crate::parallel::{Axis, Coordinates, Mesh};
 use crate::training::recompute::Recompute;
 use crate::training::schedule::{PipelineShape, ScheduleSpec};
+use crate::training::software::SoftwareSpec;
 use crate::training::sync::SyncSpec;
 use crate::training::zero::Zero;
 use crate::units::Bytes;
@@ -64,6 +66,8 @@ pub struct TrainingPlan {
     pub zero: Zero,
     /// Which activations are computed again instead of kept.
     pub recompute: Recompute,
+    /// Which kernels are run, and how fast the host hands them over.
+    pub software: SoftwareSpec,
     /// Whether ranks that do the same at the same time are simulated once: one replica and one tensor
     /// rank stand for all. For runs that are only timed, on devices of one kind.
     pub folded: bool,

@@ -9,7 +9,7 @@ use crate::network::NetworkModel;
 use crate::numeric::values::Values;
 use crate::program::Program;
 use crate::runtime::{Interpreter, Machine, NoValues, Stall};
-use crate::trace::Listener;
+use crate::trace::{Listener, Span};
 use crate::training::TrainingPlan;
 use crate::training::lower::{Deadlock, lower, lower_evaluation};
 use crate::training::state::State;
@@ -28,6 +28,22 @@ pub trait Observer {
     fn wants_evaluation(&self, _step: StepIndex) -> bool {
         false
     }
+}
+
+/// Hears nothing: for those who want to know only how long steps take.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Listener for Silent {
+    fn span(&mut self, _span: Span) {}
+}
+
+impl Observer for Silent {
+    fn listener(&mut self, _step: StepIndex) -> &mut dyn Listener {
+        self
+    }
+
+    fn step(&mut self, _report: &StepReport) {}
 }
 
 /// What came of a step.
@@ -100,6 +116,7 @@ pub fn run(
     observer: &mut dyn Observer,
 ) -> Result<TrainingOutcome, TrainingFailure> {
     let mut machine = Machine::new(&plan.topology, plan.placement.clone(), compute, network);
+    machine.hand_over(plan.software.dispatch());
     let mut programs = Programs::default();
     let mut outcome = TrainingOutcome::default();
     for step in (0..plan.steps).map(StepIndex) {

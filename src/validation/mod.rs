@@ -5,12 +5,14 @@
 //!
 //! - [`summary`]: measured against predicted, and what the errors amount to;
 //! - [`kernels`]: single kernels on one device;
-//! - [`collectives`]: collectives among the devices of a node.
+//! - [`collectives`]: collectives among the devices of a node;
+//! - [`training`]: steps of whole runs.
 //!
 //! A calibrated constant belongs to a device or a class of links; nothing here may tune a row.
 
 pub mod collectives;
 pub mod kernels;
 pub mod summary;
+pub mod training;
 
 pub use summary::{Comparison, Group, Summary};

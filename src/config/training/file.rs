@@ -14,6 +14,7 @@ use crate::numeric::optimizer::OptimizerSpec;
 use crate::rng::Seed;
 use crate::training::recompute::Recompute;
 use crate::training::schedule::ScheduleSpec;
+use crate::training::software::SoftwareSpec;
 use crate::training::sync::SyncSpec;
 use crate::training::zero::Zero;
 use crate::units::Bytes;
@@ -42,6 +43,9 @@ pub struct TrainingFile {
     /// Which activations are computed again in the backward pass instead of kept.
     #[serde(default)]
     pub recompute: Recompute,
+    /// Which kernels are run, and how fast the host hands them over.
+    #[serde(default = "fused")]
+    pub software: SoftwareSpec,
     /// How closely time is modelled.
     #[serde(default)]
     pub fidelity: Fidelity,
@@ -54,6 +58,10 @@ pub struct TrainingFile {
     /// Where every random stream grows from.
     #[serde(default = "first_seed")]
     pub seed: Seed,
+}
+
+fn fused() -> SoftwareSpec {
+    SoftwareSpec::from_name("fused").expect("listed software")
 }
 
 fn yes() -> bool {

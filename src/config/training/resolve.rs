@@ -99,6 +99,7 @@ pub fn resolve(file: TrainingFile, locations: &Locations) -> Result<TrainingScen
         bucket: file.training.bucket,
         sequence_parallel: file.parallel.sequence_parallel,
         recompute: file.recompute,
+        software: file.software.clone(),
         zero: file.parallel.zero,
         folded: false,
         algorithm: file.parallel.collective.clone(),

@@ -207,6 +207,16 @@ impl<'a> Emitter<'a> {
         }
     }
 
+    /// Adds a kernel that takes its time beside what it belongs to.
+    pub(super) fn beside(&mut self, rank: Rank, kernel: Option<Kernel>) {
+        self.run(rank, Formula::Beside, kernel, &[], &[], &[]);
+    }
+
+    /// The same beside a weight gradient.
+    pub(super) fn beside_weight(&mut self, rank: Rank, kernel: Option<Kernel>) {
+        self.run_weight(rank, Formula::Beside, kernel, &[], &[]);
+    }
+
     /// Makes ops of what has gathered on these ranks.
     pub(super) fn flush(&mut self, ranks: &[Rank]) {
         for &rank in ranks {

@@ -14,7 +14,7 @@
 //! Letters: x the residual stream (rows, hidden), n a norm's output, o an attention's, p a partial
 //! sum, a and h before and after the MLP's nonlinearity; d… a gradient.
 
-use crate::compute::Pass;
+use crate::compute::{Kernel, Pass};
 use crate::hardware::Precision;
 use crate::ids::{BufferId, Rank};
 use crate::model::{Gpt, Model, Piece};
@@ -157,6 +157,8 @@ impl Lowering<'_> {
             self.emitter.run_weight(rank, formula, kernel, &[dx[index]], &[positions.gradient()]);
             let formula = Formula::EmbedWeight { first_row: index as u32 * share as u32, width };
             let kernel = kernels::embedding(rows, hidden, true, precision);
+            // The gradient of a table is as large as the table, zeroed, and then added to what was there.
+            self.eager_pass(rank, share * hidden, 2, 2, precision);
             self.emitter.run_weight(rank, formula, kernel, &[tokens[index], all[index]], &[table.gradient()]);
         }
         PerRank::new()
@@ -227,9 +229,32 @@ impl Lowering<'_> {
         let rows = self.rows();
         let o = self.emitter.activation(rank, rows * shape.heads * shape.head_dim);
         let log_sum_exp = self.emitter.bytes_buffer(rank, rows * shape.heads, 4, MemoryUse::Activations);
-        let kernel = kernels::attention(shape, false);
+        let kernel = self.attention_kernels(rank, shape, false);
         self.emitter.run(rank, formula, kernel, &[qkv], &[o, log_sum_exp], &[]);
         (o, log_sum_exp)
+    }
+
+    /// The kernel of attention; where it is not one, the last of them, the others having been run before.
+    fn attention_kernels(
+        &mut self,
+        rank: Rank,
+        shape: kernels::AttentionShape,
+        backward: bool,
+    ) -> Option<Kernel> {
+        if !self.plan.software.is_eager() {
+            return kernels::attention(shape, backward);
+        }
+        let mut kernels = kernels::unfused_attention(shape, backward);
+        let last = kernels.pop();
+        kernels.into_iter().for_each(|kernel| self.emitter.beside(rank, Some(kernel)));
+        last
+    }
+
+    /// A pass over `elements` numbers that an eager framework makes besides.
+    fn eager_pass(&mut self, rank: Rank, elements: u64, inputs: u32, outputs: u32, precision: Precision) {
+        if self.plan.software.is_eager() {
+            self.emitter.beside(rank, kernels::elementwise(elements, inputs, outputs, 1, precision));
+        }
     }
 
     /// What attention kept, its core computed again where it was not.
@@ -266,7 +291,7 @@ impl Lowering<'_> {
             let output = &w[block::OUTPUT..block::OUTPUT + 1];
             let d_o = self.linear_backward(rank, output, dp[index], keep.o, (own, hidden));
             let dqkv = self.emitter.activation(rank, rows * 3 * own);
-            let kernel = kernels::attention(shape, true);
+            let kernel = self.attention_kernels(rank, shape, true);
             let reads = [d_o, keep.qkv, keep.o, keep.log_sum_exp];
             self.emitter.run(rank, formula, kernel, &reads, &[dqkv], &[]);
             let qkv = &w[block::QKV..block::QKV + 2];
@@ -370,6 +395,8 @@ impl Lowering<'_> {
             let top = self.emitter.bytes_buffer(rank, rows, 4, MemoryUse::Activations);
             let kernel = kernels::elementwise(rows * share, 1, 0, 1, self.plan.precision);
             let formula = Formula::LogitMax { classes: share as u32 };
+            // Made f32 first.
+            self.eager_pass(rank, rows * share, 1, 2, self.plan.precision);
             self.emitter.run(rank, formula, kernel, &[logits[index]], &[top], &[]);
             max.push(top);
         }
@@ -380,6 +407,11 @@ impl Lowering<'_> {
             let formula = Formula::LogitSums { first_class, classes };
             let kernel = kernels::elementwise(rows * share, 1, 0, kernels::EXP_FLOPS, self.plan.precision);
             let reads = [logits[index], targets[index], max[index]];
+            // The greatest subtracted; a clone to pick the target from; exponentials kept; divided by
+            // their sum (Megatron-LM, `cross_entropy.py`).
+            for (inputs, outputs) in [(1, 1), (1, 1), (1, 1), (1, 1)] {
+                self.eager_pass(rank, rows * share, inputs, outputs, Precision::F32);
+            }
             self.emitter.run(rank, formula, kernel, &reads, &[sum], &[]);
             sums.push(sum);
         }
@@ -405,6 +437,9 @@ impl Lowering<'_> {
         let (first_class, classes) = (index as u32 * share as u32, share as u32);
         let formula = Formula::CrossEntropyInput { first_class, classes, scale: self.loss_scale() };
         let kernel = kernels::elementwise(elements, 1, 1, kernels::EXP_FLOPS, self.plan.precision);
+        // Softmax scaled by the gradient in f32, and made as wide as the logits again.
+        self.eager_pass(rank, elements, 1, 1, Precision::F32);
+        self.eager_pass(rank, elements, 2, 1, self.plan.precision);
         self.emitter.run(rank, formula, kernel, &reads, &[dlogits], &[]);
         dlogits
     }
@@ -551,6 +586,11 @@ impl Lowering<'_> {
         let kernel = kernels::gemm(self.rows(), inputs, outputs, Pass::WeightGradient, self.plan.precision);
         let gradients: Vec<BufferId> = w.iter().map(|w| w.gradient()).collect();
         self.emitter.run_weight(rank, formula, kernel, &[x, dy], &gradients);
+        // A framework's product writes a gradient of its own, which is then added to what was there.
+        if self.plan.software.is_eager() {
+            let precision = self.plan.precision;
+            self.emitter.beside_weight(rank, kernels::elementwise(inputs * outputs, 2, 1, 1, precision));
+        }
     }
 
     /// x + p + b, where b is the bias of the row-split map whose partial sums p were.
@@ -561,6 +601,8 @@ impl Lowering<'_> {
             let b = self.emitter.parameters(rank, piece)[bias];
             let y = self.emitter.activation(rank, elements);
             let kernel = kernels::elementwise(elements, 2, 1, 2, self.plan.precision);
+            // The dropped-out sum's mask, which the backward pass reads.
+            self.eager_pass(rank, elements, 0, 1, Precision::I8);
             self.emitter.run(rank, Formula::AddBias, kernel, &[x[index], p[index], b.weight], &[y], &[]);
             out.push(y);
         }
@@ -569,6 +611,8 @@ impl Lowering<'_> {
 
     fn bias_backward(&mut self, rank: Rank, b: ParameterBuffers, dy: BufferId) {
         let elements = self.emitter.elements(dy);
+        // Through the dropout before the sum.
+        self.eager_pass(rank, elements, 2, 1, self.plan.precision);
         let kernel = kernels::elementwise(elements, 1, 0, 1, self.plan.precision);
         self.emitter.run_weight(rank, Formula::BiasWeight, kernel, &[dy], &[b.gradient()]);
     }

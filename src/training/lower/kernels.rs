@@ -40,6 +40,34 @@ pub(super) fn attention(shape: AttentionShape, backward: bool) -> Option<Kernel>
     })
 }
 
+/// Attention whose scores go through memory, as Megatron-LM's modules make it: two batched products, a
+/// fused scale, mask and softmax between them, dropout with its mask, and the result laid out by rows; each
+/// backward. The products do not leave out what is masked.
+pub(super) fn unfused_attention(shape: AttentionShape, backward: bool) -> Vec<Kernel> {
+    let AttentionShape { batch, heads, head_dim, sequence, precision } = shape;
+    let product =
+        |n, k| Kernel::Gemm { batch: batch * heads, m: sequence, n, k, precision, pass: Pass::Forward };
+    let rows = batch * heads * sequence;
+    let softmax = Kernel::Softmax { rows, width: sequence, precision, pass: pass(backward) };
+    let pointwise = |elements, inputs, outputs| Kernel::Elementwise {
+        elements,
+        inputs,
+        outputs,
+        flops_per_element: 1,
+        precision,
+    };
+    let dropout = pointwise(rows * sequence, 1, 2);
+    let layout = pointwise(rows * head_dim, 1, 1);
+    let (scores, mixed) = (product(sequence, head_dim), product(head_dim, sequence));
+    if backward {
+        // dP and dV; dropout and softmax; dQ and dK; queries, keys and values side by side again.
+        let dropout = pointwise(rows * sequence, 2, 1);
+        vec![layout, scores, mixed, dropout, softmax, mixed, mixed, layout, layout, layout]
+    } else {
+        vec![scores, softmax, dropout, mixed, layout]
+    }
+}
+
 /// A norm, forward or backward.
 pub(super) fn norm(rows: u64, width: u64, backward: bool, precision: Precision) -> Option<Kernel> {
     Some(Kernel::Norm { rows, width, precision, pass: pass(backward) })

@@ -11,6 +11,7 @@ mod custom;
 mod dual_pipe;
 mod gpipe;
 mod interleaved;
+pub use interleaved::Interleaved;
 mod one_f_one_b;
 mod zb_h1;
 mod zb_h2;
