@@ -34,6 +34,11 @@ pub struct Folded {
 }
 
 impl Exchange {
+    /// Members of the group that exchanges, simulated or not.
+    pub fn members(&self) -> usize {
+        self.folded.as_ref().map_or(self.participants.len(), |folded| folded.groups[0].len())
+    }
+
     /// The ops of the exchange: one for each member, but a send has the sender's alone.
     pub fn ops(&self) -> impl ExactSizeIterator<Item = OpId> + '_ {
         let ops = if self.is_send() { 1 } else { self.participants.len() };

@@ -28,12 +28,18 @@ pub struct Machine<'a> {
 
 /// What a rank's host takes to hand work to its device. It does so in the order of the program, without
 /// waiting for the device: work that takes longer than its handing over hides it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Dispatch {
     /// For each kernel.
     pub kernel: SimDuration,
     /// For each part in an exchange.
     pub exchange: SimDuration,
+    /// What the device loses besides when it goes over to an exchange and back: its streams wait for each
+    /// other's events.
+    pub switch: SimDuration,
+    /// Share of the shorter of a piece of work and its handing over that the longer does not hide: kernels
+    /// are of all lengths, and the queue between host and device runs dry where they are short.
+    pub exposed: f64,
     /// For a program, before its first kernel.
     pub step: SimDuration,
 }

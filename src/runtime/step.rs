@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use crate::collective::Member;
 use crate::engine::{EventClass, EventQueue};
 use crate::ids::{CollectiveId, FlowId, Id, IdVec, LinkId, OpId, TransferId};
-use crate::program::{Action, Exchange, Folded, Op, Program};
+use crate::program::{Action, Exchange, Folded, Formula, Instruction, Op, Program};
 use crate::runtime::machine::{Costs, Machine, Outcome};
 use crate::runtime::memory::Liveness;
 use crate::runtime::{Interpreter, Stall};
@@ -69,6 +69,8 @@ pub(super) struct Step<'m, 'a, 'p> {
     began: IdVec<OpId, SimTime>,
     /// Until when each rank's host is handing over what came before.
     hosts: Vec<SimTime>,
+    /// Ops whose hosts wait for what was sent to them before they go on.
+    awaits: IdVec<OpId, bool>,
     arrived: IdVec<CollectiveId, u32>,
     running: FxHashMap<CollectiveId, Running>,
     flows: FxHashMap<FlowId, OnItsWay>,
@@ -105,6 +107,7 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
             waits: program.predecessor_counts().to_vec(),
             began: IdVec::filled(start, ops),
             hosts,
+            awaits: IdVec::filled(false, ops),
             arrived: IdVec::filled(0, program.exchanges().len()),
             running: FxHashMap::default(),
             flows: FxHashMap::default(),
@@ -184,7 +187,9 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
     /// A rank's host hands its part in an exchange over, after all it had to hand over before.
     fn hand_over(&mut self, op: OpId, collective: CollectiveId) {
         let host = &mut self.hosts[self.program.ops()[op].rank.index()];
-        *host += self.machine.dispatch.exchange;
+        // One for each doubling of the group.
+        let members = self.program.exchanges()[collective].members() as u64;
+        *host += self.machine.dispatch.exchange * u64::from(members.max(2).next_power_of_two().ilog2());
         if *host > self.now {
             self.events.schedule(*host, EventClass::Start, Event::HandedOver(collective));
         } else {
@@ -208,8 +213,16 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
         }
         // The device works as kernels come; the last cannot begin before the host has got to it.
         let host = &mut self.hosts[rank.index()];
-        *host += self.machine.dispatch.kernel * kernels;
-        let end = after(self.now, cycles).max(if kernels > 0 { after(*host, last) } else { self.now });
+        let loads = |instruction: &Instruction| matches!(instruction.formula, Formula::Batch { .. });
+        if self.awaits[op] || self.program.instructions(op).iter().any(loads) {
+            *host = self.now.max(*host);
+        }
+        let handing = self.machine.dispatch.kernel * kernels;
+        let work = after(self.now, cycles).since(self.now);
+        // What neither hides of the other holds up both.
+        let exposed = handing.min(work).scaled(self.machine.dispatch.exposed);
+        *host += handing + exposed;
+        let end = (self.now + work + exposed).max(if kernels > 0 { after(*host, last) } else { self.now });
         self.events.schedule(end, EventClass::Finish, Event::ComputeEnds(op));
     }
 
@@ -244,7 +257,7 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
             let device = self.machine.placement[part.rank];
             self.machine.topology.devices()[device].spec.launch
         });
-        let launch = launch.max().unwrap_or_default() + exchange.plan.wire().overhead;
+        let launch = launch.max().unwrap_or_default() + exchange.plan.wire().overhead + self.machine.dispatch.switch;
         self.events.schedule(self.now + launch, EventClass::Start, Event::TransfersLeave(collective));
     }
 
@@ -255,10 +268,11 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
         let timed = times.of(exchange, folded, topology, &mut **network);
         let last = |ops: &[usize]| ops.iter().map(|&at| timed.ends[at]).max().unwrap_or_default();
         // A send has one op for both of its members.
+        let before = exchange.plan.wire().overhead + self.machine.dispatch.switch;
         let parts: Vec<SimDuration> = if exchange.is_send() {
-            vec![last(&[0, 1])]
+            vec![before + last(&[0, 1])]
         } else {
-            (0..folded.simulated.len()).map(|at| last(&[at])).collect()
+            (0..folded.simulated.len()).map(|at| before + last(&[at])).collect()
         };
         for (op, &part) in exchange.ops().zip(&parts) {
             self.events.schedule(self.now + part, EventClass::Finish, Event::FoldedEnds(op));
@@ -377,6 +391,7 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
             }
         }
         self.tell_span(op);
+        self.wake_receiver(op);
         self.ops_left -= 1;
         let queue = queue_index(&self.program.ops()[op]);
         self.queues[queue].busy = false;
@@ -386,6 +401,19 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
             self.waits[next.index()] -= 1;
             if self.waits[next.index()] == 0 {
                 self.start_next(queue_index(&self.program.ops()[next]));
+            }
+        }
+    }
+
+    /// A host hands on nothing while it waits for a receive, as Megatron-LM's pipelines do
+    /// (`p2p_communication.py` waits for the device after each exchange with a neighbour).
+    fn wake_receiver(&mut self, op: OpId) {
+        let Action::Exchange(collective) = self.program.ops()[op].action else { return };
+        let exchange = &self.program.exchanges()[collective];
+        if exchange.is_send() {
+            let receiver = exchange.participants[1].rank;
+            for next in self.program.successors(op) {
+                self.awaits[next] |= self.program.ops()[next].rank == receiver;
             }
         }
     }

@@ -88,9 +88,13 @@ pub struct ParameterBytes {
 }
 
 impl ParameterBytes {
-    /// The widths of a training precision.
-    pub fn of(precision: Precision) -> Self {
-        match precision {
+    /// The widths of a plan's precision. Eager software in f16 leaves gradients as autograd makes them;
+    /// bf16 needs them summed in f32 (Megatron-LM, `--accumulate-allreduce-grads-in-fp32`).
+    pub fn of(plan: &TrainingPlan) -> Self {
+        match plan.precision {
+            Precision::F16 if plan.software.is_eager() => {
+                ParameterBytes { weight: 2, gradient: 2, moment: 4, master: 4 }
+            }
             Precision::F64 => ParameterBytes { weight: 8, gradient: 8, moment: 8, master: 0 },
             Precision::F32 | Precision::Tf32 => {
                 ParameterBytes { weight: 4, gradient: 4, moment: 4, master: 0 }
@@ -141,7 +145,7 @@ impl State {
 
     fn add(&mut self, plan: &TrainingPlan, rank: Rank, copy: u32, parameter: Parameter) -> ParameterSlots {
         let elements = parameter.shard_elements(u64::from(plan.mesh.tensor));
-        let widths = ParameterBytes::of(plan.precision);
+        let widths = ParameterBytes::of(plan);
         let zero = plan.zero;
         let piece = elements.div_ceil(u64::from(plan.sharers()));
         let mut slot = |elements: u64, bytes: u64, usage| {

@@ -58,13 +58,18 @@ pub(super) fn unfused_attention(shape: AttentionShape, backward: bool) -> Vec<Ke
     };
     let dropout = pointwise(rows * sequence, 1, 2);
     let layout = pointwise(rows * head_dim, 1, 1);
+    // Its fused kernel does four batches at a time (`fused_softmax.py`); where they do not come out even it
+    // is replaced by a cast, a scale, a mask, a softmax and a cast.
+    let uneven = !(batch * heads).is_multiple_of(4);
+    let loose = vec![pointwise(rows * sequence, 1, 1); if uneven { 4 } else { 0 }];
     let (scores, mixed) = (product(sequence, head_dim), product(head_dim, sequence));
     if backward {
         // dP and dV; dropout and softmax; dQ and dK; queries, keys and values side by side again.
         let dropout = pointwise(rows * sequence, 2, 1);
-        vec![layout, scores, mixed, dropout, softmax, mixed, mixed, layout, layout, layout]
+        let ends = vec![mixed.clone(), mixed, layout.clone(), layout.clone(), layout];
+        [vec![layout.clone(), scores, mixed.clone(), dropout, softmax], loose, ends].concat()
     } else {
-        vec![scores, softmax, dropout, mixed, layout]
+        [vec![scores], loose, vec![softmax, dropout, mixed, layout]].concat()
     }
 }
 

@@ -25,7 +25,7 @@ impl Lowering<'_> {
             if parts[0].reads.is_empty() {
                 continue;
             }
-            let bytes = self.padded_bytes(group[0], piece, ParameterBytes::of(self.plan.precision).weight());
+            let bytes = self.padded_bytes(group[0], piece, ParameterBytes::of(self.plan).weight());
             let label = self.label("gather weights", cells[0].stage);
             let exchange = self.emitter.exchange(
                 CollectiveKind::AllGather,
@@ -45,7 +45,7 @@ impl Lowering<'_> {
 
     /// A rank's part in gathering a piece: it brings its shares and gets whole weights.
     fn gathering(&mut self, rank: Rank, piece: Piece) -> Part {
-        let width = ParameterBytes::of(self.plan.precision).weight();
+        let width = ParameterBytes::of(self.plan).weight();
         let (mut reads, mut writes) = (Vec::new(), Vec::new());
         for slots in self.emitter.state().of(rank, piece) {
             reads.push(self.emitter.slot(slots.stepped()));
@@ -60,7 +60,7 @@ impl Lowering<'_> {
         if !self.plan.zero.shares_gradients() {
             return;
         }
-        let width = ParameterBytes::of(self.plan.precision).gradient();
+        let width = ParameterBytes::of(self.plan).gradient();
         for &rank in cells.iter().flat_map(|cell| &cell.ranks) {
             let elements: Vec<u64> =
                 self.emitter.state().of(rank, piece).iter().map(|slots| slots.elements).collect();
@@ -123,7 +123,7 @@ impl Lowering<'_> {
         stage: Stage,
         bucket: &[(Piece, usize)],
     ) -> Vec<Vec<BufferId>> {
-        let width = ParameterBytes::of(self.plan.precision).gradient();
+        let width = ParameterBytes::of(self.plan).gradient();
         // Where gradients are kept whole, the share is a view of them.
         let share_width = if self.plan.zero.shares_gradients() { width } else { 0 };
         let mut parts = Vec::new();
@@ -152,7 +152,7 @@ impl Lowering<'_> {
         if self.plan.sharers() == self.plan.mesh.data {
             return;
         }
-        let width = ParameterBytes::of(self.plan.precision).gradient();
+        let width = ParameterBytes::of(self.plan).gradient();
         let of_first_group = self.stage_groups(stage).into_iter().take(self.plan.mesh.tensor as usize);
         let firsts: Vec<Rank> = self.plan.simulated(&of_first_group.flatten().collect::<Vec<_>>());
         for first in firsts {
@@ -201,7 +201,7 @@ impl Lowering<'_> {
 
     /// Stages 1 and 2: stepped shares become whole weights in every replica.
     pub(super) fn gather_stepped(&mut self, stage: Stage, bucket: &Bucket) {
-        let width = ParameterBytes::of(self.plan.precision).weight();
+        let width = ParameterBytes::of(self.plan).weight();
         for group in self.stage_groups(stage) {
             let part = |lowering: &mut Self, rank: Rank| {
                 let (mut reads, mut writes) = (Vec::new(), Vec::new());

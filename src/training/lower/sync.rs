@@ -32,7 +32,7 @@ impl Lowering<'_> {
         if !reduces || self.plan.replicas() == 1 {
             return;
         }
-        let width = ParameterBytes::of(self.plan.precision).gradient();
+        let width = ParameterBytes::of(self.plan).gradient();
         for bucket in self.buckets(stage, width) {
             if self.plan.zero.shares() {
                 self.scatter_bucket(stage, &bucket);
@@ -49,7 +49,7 @@ impl Lowering<'_> {
     /// its own rows only.
     fn sum_common_gradients(&mut self, stage: Stage) {
         let label = OpLabel { name: "common gradients", stage: Some(stage), ..OpLabel::default() };
-        let width = ParameterBytes::of(self.plan.precision).gradient();
+        let width = ParameterBytes::of(self.plan).gradient();
         let pieces: Vec<Piece> = self.plan.stages[stage].clone().map(|index| self.pieces[index]).collect();
         for (replica, copy) in self.plan.simulated_copies() {
             let ranks = self.plan.cell_ranks(replica, copy, stage);
@@ -60,7 +60,7 @@ impl Lowering<'_> {
     /// The same for one piece of one micro-batch.
     pub(super) fn sum_common_of(&mut self, cells: &[Cell], piece: Piece) {
         let label = OpLabel { name: "common gradients", stage: Some(cells[0].stage), ..OpLabel::default() };
-        let width = ParameterBytes::of(self.plan.precision).gradient();
+        let width = ParameterBytes::of(self.plan).gradient();
         for cell in cells {
             self.sum_common(&cell.group, &[piece], label, width);
         }
@@ -172,7 +172,7 @@ impl Lowering<'_> {
             self.step_parameters(rank);
         }
         if self.plan.zero.shares() && !self.plan.zero.shares_weights() {
-            let width = ParameterBytes::of(self.plan.precision).weight();
+            let width = ParameterBytes::of(self.plan).weight();
             for (stage, _) in self.plan.stages.enumerate() {
                 for bucket in self.buckets(stage, width) {
                     self.gather_stepped(stage, &bucket);
@@ -268,7 +268,7 @@ impl Lowering<'_> {
 
     /// Model fusion: every replica's parameters become the average of all.
     fn average_parameters(&mut self) {
-        let width = ParameterBytes::of(self.plan.precision).weight();
+        let width = ParameterBytes::of(self.plan).weight();
         for (stage, _) in self.plan.stages.enumerate() {
             for bucket in self.buckets(stage, width) {
                 self.exchange_bucket(stage, &bucket, width, "average parameters", false);
