@@ -291,6 +291,8 @@ pub struct FittedGpu {
     /// How much longer matrix work takes, as a share, once the power limit has lowered the clock; it does
     /// so for work that keeps the tensor cores busy for much longer than a millisecond.
     pub throttle: f64,
+    /// The same for a device that trains for hours: no kernel finds it cool. At least `throttle`.
+    pub sustained_throttle: f64,
     /// Share of the shorter of compute and memory time that a GEMM's pipeline does not hide.
     pub exposed: f64,
     /// Bytes per clock and SM that the L2 sustains when every SM reads at once; unlimited if absent.
@@ -313,6 +315,7 @@ impl Default for FittedGpu {
             gemm_memory: 1.0,
             narrow_compute: 1.0,
             throttle: 0.0,
+            sustained_throttle: 0.0,
             exposed: 0.0,
             l2_shared_bytes_per_clk: None,
             store_bytes_per_clk: None,

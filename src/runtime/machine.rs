@@ -34,12 +34,6 @@ pub struct Dispatch {
     pub kernel: SimDuration,
     /// For each part in an exchange.
     pub exchange: SimDuration,
-    /// What the device loses besides when it goes over to an exchange and back: its streams wait for each
-    /// other's events.
-    pub switch: SimDuration,
-    /// Share of the shorter of a piece of work and its handing over that the longer does not hide: kernels
-    /// are of all lengths, and the queue between host and device runs dry where they are short.
-    pub exposed: f64,
     /// For a program, before its first kernel.
     pub step: SimDuration,
 }

@@ -219,10 +219,8 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
         }
         let handing = self.machine.dispatch.kernel * kernels;
         let work = after(self.now, cycles).since(self.now);
-        // What neither hides of the other holds up both.
-        let exposed = handing.min(work).scaled(self.machine.dispatch.exposed);
-        *host += handing + exposed;
-        let end = (self.now + work + exposed).max(if kernels > 0 { after(*host, last) } else { self.now });
+        *host += handing;
+        let end = (self.now + work).max(if kernels > 0 { after(*host, last) } else { self.now });
         self.events.schedule(end, EventClass::Finish, Event::ComputeEnds(op));
     }
 
@@ -257,7 +255,7 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
             let device = self.machine.placement[part.rank];
             self.machine.topology.devices()[device].spec.launch
         });
-        let launch = launch.max().unwrap_or_default() + exchange.plan.wire().overhead + self.machine.dispatch.switch;
+        let launch = launch.max().unwrap_or_default() + exchange.plan.wire().overhead;
         self.events.schedule(self.now + launch, EventClass::Start, Event::TransfersLeave(collective));
     }
 
@@ -268,7 +266,7 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
         let timed = times.of(exchange, folded, topology, &mut **network);
         let last = |ops: &[usize]| ops.iter().map(|&at| timed.ends[at]).max().unwrap_or_default();
         // A send has one op for both of its members.
-        let before = exchange.plan.wire().overhead + self.machine.dispatch.switch;
+        let before = exchange.plan.wire().overhead;
         let parts: Vec<SimDuration> = if exchange.is_send() {
             vec![before + last(&[0, 1])]
         } else {

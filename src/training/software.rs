@@ -56,10 +56,6 @@ pub struct Eager {
     pub kernel: SimDuration,
     /// What it takes for each collective, send or receive.
     pub exchange: SimDuration,
-    /// What the device loses when it goes over to an exchange and back.
-    pub switch: SimDuration,
-    /// Share of the shorter of host's and device's work that the longer does not hide.
-    pub exposed: f64,
     /// What it takes for a step besides: loading a batch, looking at the loss.
     pub step: SimDuration,
 }
@@ -67,11 +63,9 @@ pub struct Eager {
 impl Default for Eager {
     fn default() -> Self {
         Eager {
-            kernel: SimDuration::from_nanos(env("TY_K",40000)),
-            exchange: SimDuration::from_nanos(env("TY_X",80000)),
-            switch: SimDuration::from_nanos(env("TY_W",20000)),
-            exposed: env("TY_E",20) as f64 / 100.0,
-            step: SimDuration::from_nanos(env("TY_S",2000000)),
+            kernel: SimDuration::from_nanos(52_000),
+            exchange: SimDuration::from_nanos(20_000),
+            step: SimDuration::from_nanos(4_000_000),
         }
     }
 }
@@ -82,8 +76,6 @@ impl Software for Eager {
     }
 
     fn dispatch(&self) -> Dispatch {
-        Dispatch { kernel: self.kernel, exchange: self.exchange, switch: self.switch, exposed: self.exposed, step: self.step }
+        Dispatch { kernel: self.kernel, exchange: self.exchange, step: self.step }
     }
 }
-
-fn env(n:&str,d:u64)->u64{std::env::var(n).ok().and_then(|v|v.parse().ok()).unwrap_or(d)}

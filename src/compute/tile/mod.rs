@@ -128,8 +128,11 @@ impl<'a> Gpu<'a> {
     /// timings of H100 GEMMs: 890 TFLOP/s up to 0.2 ms, 780 at 2 ms, 700 at 3 ms).
     fn throttled(&self, cycles: f64) -> f64 {
         let millisecond = self.device.clock.hertz() as f64 / 1e3;
-        let share = if self.sustained { 1.0 } else { cycles / (cycles + millisecond) };
-        cycles * (1.0 + self.fitted.throttle * share)
+        let throttle = self.fitted.throttle;
+        if self.sustained {
+            return cycles * (1.0 + self.fitted.sustained_throttle.max(throttle));
+        }
+        cycles * (1.0 + throttle * cycles / (cycles + millisecond))
     }
 
     fn l2(&self) -> f64 {
