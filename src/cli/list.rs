@@ -14,6 +14,7 @@ use crate::network::NetworkSpec;
 use crate::numeric::optimizer::OptimizerSpec;
 use crate::report::table::facts;
 use crate::training::schedule::ScheduleSpec;
+use crate::training::software::SoftwareSpec;
 use crate::training::sync::SyncSpec;
 
 /// `trainyard list`.
@@ -41,6 +42,7 @@ fn kinds() -> Vec<(&'static str, Vec<Entry>)> {
         ("shapes", members(ShapeSpec::MEMBERS)),
         ("schedules", members(ScheduleSpec::MEMBERS)),
         ("syncs", members(SyncSpec::MEMBERS)),
+        ("software", members(SoftwareSpec::MEMBERS)),
         ("optimizers", members(OptimizerSpec::MEMBERS)),
         ("collectives", members(AlgorithmSpec::MEMBERS)),
         ("compute", members(ComputeSpec::MEMBERS)),

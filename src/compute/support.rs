@@ -79,6 +79,7 @@ pub fn fitted_a100() -> DeviceSpec {
         gemm_memory: 0.8,
         narrow_compute: 0.9,
         throttle: 0.1,
+        sustained_throttle: 0.0,
         exposed: 0.2,
         l2_shared_bytes_per_clk: Some(28.0),
         store_bytes_per_clk: Some(10.0),

@@ -197,3 +197,22 @@ fn the_main_job_equals_one_device() {
     }
     assert!(split[49] < 2.6, "it learns: {}", split[49]);
 }
+
+/// Software decides how fast, never what is learnt: eager runs launch a layer's kernels one by one, so that
+/// a step takes at least as long as its host takes for them, and every loss is the fused run's.
+#[test]
+fn eager_software_is_slower_and_learns_the_same() {
+    let run = |software: &str| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_trainyard"))
+            .args(["run", "workloads/gpt_3d.yaml", "--no-report", "--format", "json"])
+            .args(["--set", "training.steps=3", "--set", &format!("software={software}")])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .output()
+            .unwrap();
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    let (eager, fused) = (run("eager"), run("fused"));
+    assert_eq!(eager["losses"], fused["losses"]);
+    let seconds = |ran: &serde_json::Value| ran["step_time_s"].as_f64().unwrap();
+    assert!(seconds(&eager) > 5.0 * seconds(&fused), "{eager} {fused}");
+}

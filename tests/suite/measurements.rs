@@ -5,6 +5,7 @@ use trainyard::compute::{ComputeSpec, calibrate};
 use trainyard::hardware::DeviceSpec;
 use trainyard::validation::collectives::{self, CollectiveRow};
 use trainyard::validation::kernels::{self, KernelRow};
+use trainyard::validation::training;
 use trainyard::validation::{Group, Summary};
 
 const HELD_OUT: f64 = 0.3;
@@ -121,4 +122,18 @@ fn protocols_are_nearer_than_bare_links() {
     };
     let (auto, ring) = (error("auto"), error("ring"));
     assert!(4.0 * auto < ring, "auto {auto} %, ring on bare links {ring} %");
+}
+
+/// Published training steps, which calibrate the host of eager software and the sustained clock.
+#[test]
+fn published_training_steps_are_predicted() {
+    let path = format!("{}/tests/validation/train.csv", env!("CARGO_MANIFEST_DIR"));
+    let rows = training::read(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let report = training::predict(&rows, &[device("a100_80gb_sxm")], |_| ());
+    assert_eq!(report.skipped, []);
+    let all = &report.summary.all;
+    assert!(all.median_absolute_percent < 6.0 && all.bias_percent.abs() < 2.0, "{all:?}");
+    for row in report.rows.iter().filter(|row| row.id.starts_with("korthikanti")) {
+        assert!(row.error_percent.abs() < 5.0, "{row:?}");
+    }
 }

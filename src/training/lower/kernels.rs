@@ -66,8 +66,8 @@ pub(super) fn unfused_attention(shape: AttentionShape, backward: bool) -> Vec<Ke
     if backward {
         // dP and dV; dropout and softmax; dQ and dK; queries, keys and values side by side again.
         let dropout = pointwise(rows * sequence, 2, 1);
-        let ends = vec![mixed.clone(), mixed, layout.clone(), layout.clone(), layout];
-        [vec![layout.clone(), scores, mixed.clone(), dropout, softmax], loose, ends].concat()
+        let ends = vec![mixed, mixed, layout, layout, layout];
+        [vec![layout, scores, mixed, dropout, softmax], loose, ends].concat()
     } else {
         [vec![scores], loose, vec![softmax, dropout, mixed, layout]].concat()
     }
