@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::cli::run::training::train;
-use crate::cli::run::{Outcome, Workload, cluster, json};
+use crate::cli::run::{self, Outcome, Workload, cluster, json};
 use crate::cli::{Common, Failure, Format};
 use crate::config::Scenario;
 use crate::planning::{Variation, combinations};
@@ -37,9 +37,11 @@ impl Compare {
         // Every combination is checked before the first is run, so that a slip costs no time.
         let mut scenarios = Vec::new();
         let mut clusters = Vec::new();
+        let mut tasks = Vec::new();
         for settings in &all {
             match self.workload.scenario(settings)? {
                 Scenario::Training(scenario) => scenarios.push(scenario),
+                Scenario::Tasks(scenario) => tasks.push(*scenario),
                 Scenario::Cluster(scenario) => clusters.push(*scenario),
             }
         }
@@ -48,9 +50,14 @@ impl Compare {
             self.tell(compared)?;
             return if failed { Err(Failure::Run(SOME_FAILED.into())) } else { Ok(()) };
         }
+        if !tasks.is_empty() {
+            let (compared, failed) = run::tasks::compare(&self.workload, all, tasks, self.seeds)?;
+            self.tell(compared)?;
+            return if failed { Err(Failure::Run(SOME_FAILED.into())) } else { Ok(()) };
+        }
         if self.seeds.is_some_and(|seeds| seeds > 1) {
             return Err(Failure::Argument(
-                "`--seeds` is for workloads of a cluster; training takes `--vary seed=1,2,3`".into(),
+                "`--seeds` is for workloads of tasks or a cluster; training takes `--vary seed=1,2,3`".into(),
             ));
         }
         let name = format!("{}_compared", scenarios[0].file.name);

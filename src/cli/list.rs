@@ -13,6 +13,7 @@ use crate::hardware::ShapeSpec;
 use crate::network::NetworkSpec;
 use crate::numeric::optimizer::OptimizerSpec;
 use crate::report::table::facts;
+use crate::tasks::scheduling::TaskSchedulerSpec;
 use crate::training::schedule::ScheduleSpec;
 use crate::training::software::SoftwareSpec;
 use crate::training::sync::SyncSpec;
@@ -47,6 +48,7 @@ fn kinds() -> Vec<(&'static str, Vec<Entry>)> {
         ("collectives", members(AlgorithmSpec::MEMBERS)),
         ("compute", members(ComputeSpec::MEMBERS)),
         ("network", members(NetworkSpec::MEMBERS)),
+        ("task_schedulers", members(TaskSchedulerSpec::MEMBERS)),
         ("cluster_schedulers", members(ClusterSchedulerSpec::MEMBERS)),
         ("cluster_placements", members(PlacementSpec::MEMBERS)),
     ]

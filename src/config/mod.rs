@@ -17,6 +17,7 @@ mod key_path;
 pub mod locate;
 pub mod marked;
 pub mod read;
+pub mod tasks;
 pub mod training;
 
 pub use cluster::{ClusterFile, ClusterScenario};
@@ -24,6 +25,7 @@ pub use diagnostic::{Diagnostics, Source};
 pub use key_path::KeyPath;
 pub use marked::Locations;
 pub use read::Override;
+pub use tasks::{TasksFile, TasksScenario};
 pub use training::{TrainingFile, TrainingScenario};
 
 use std::path::Path;
@@ -37,6 +39,8 @@ use crate::config::read::Tree;
 pub enum Scenario {
     /// `training:`
     Training(Box<TrainingScenario>),
+    /// `tasks:`
+    Tasks(Box<TasksScenario>),
     /// `cluster:`
     Cluster(Box<ClusterScenario>),
 }
@@ -61,6 +65,10 @@ pub fn resolve(source: Source, changes: &[Override]) -> Result<Scenario, Diagnos
         return cluster::resolve::resolve(file, &locations)
             .map(|scenario| Scenario::Cluster(Box::new(scenario)));
     }
+    if tree.has("tasks") {
+        let file = tree.into_typed(&locations)?;
+        return tasks::resolve::resolve(file, &locations).map(|scenario| Scenario::Tasks(Box::new(scenario)));
+    }
     let file = tree.into_typed(&locations)?;
     training::resolve::resolve(file, &locations).map(|scenario| Scenario::Training(Box::new(scenario)))
 }
@@ -73,7 +81,9 @@ impl Scenario {
     pub fn training(self) -> TrainingScenario {
         match self {
             Scenario::Training(scenario) => *scenario,
-            Scenario::Cluster(_) => panic!("a cluster workload where training was expected"),
+            Scenario::Tasks(_) | Scenario::Cluster(_) => {
+                panic!("a workload of another trade where training was expected")
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Text as XML and HTML hold it.
+//! Text as XML, HTML and CSV hold it.
 
 /// The text with everything escaped that could end a text or an attribute value. Characters that XML
 /// cannot hold become blanks.
@@ -17,6 +17,15 @@ pub(super) fn escape(text: &str) -> String {
         }
     }
     escaped
+}
+
+/// A field of a table, in quotes where it needs them (RFC 4180).
+pub(super) fn csv_field(field: &str) -> String {
+    if field.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", field.replace('"', "\"\""))
+    } else {
+        field.to_owned()
+    }
 }
 
 #[cfg(test)]

@@ -11,5 +11,6 @@ pub mod html;
 pub mod machine;
 pub mod perfetto;
 pub mod table;
+pub mod tasks;
 pub mod training;
 pub mod writer;

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::compute::{ComputeModel, Kernel};
-use crate::hardware::{DeviceKind, Topology};
+use crate::hardware::{Device, Topology};
 use crate::ids::{DeviceId, Id, IdVec, TaskId};
 use crate::tasks::graph::{Payload, Task, TaskGraph, Work};
 use crate::units::{Bandwidth, SimDuration};
@@ -48,16 +48,17 @@ impl Costs {
         Costs { devices, times }
     }
 
-    /// What the graph's tasks cost on devices known by nothing but their number.
+    /// What the graph's tasks cost on devices known by nothing but their names.
     ///
     /// # Errors
     /// When a task's work is not given as a row of as many costs, or none of them is a time.
-    pub fn of_rows(graph: &TaskGraph, devices: usize) -> Result<Costs, Unsuited> {
+    pub fn of_rows(graph: &TaskGraph, devices: &[&str], speeds: &Speeds) -> Result<Costs, Unsuited> {
         for task in graph.ids().map(|id| graph.task(id)) {
             match &task.work {
-                Work::Costs(row) if row.len() == devices => {}
+                Work::Costs(row) if row.len() == devices.len() => {}
                 Work::Costs(row) => {
-                    return Err(unsuited(task, format!("has {} costs for {devices} devices", row.len())));
+                    let why = format!("has {} costs for {} devices", row.len(), devices.len());
+                    return Err(unsuited(task, why));
                 }
                 Work::Reference(_) => {}
                 Work::PerKind(_) | Work::Arithmetic { .. } => {
@@ -68,16 +69,15 @@ impl Costs {
                 }
             }
         }
-        let costs = Costs::from_fn(graph.len(), devices, |task, device| match &graph.task(task).work {
+        let time = |task, device: DeviceId| match &graph.task(task).work {
             Work::Costs(row) => row[device.index()],
-            Work::Reference(time) => Some(*time),
+            Work::Reference(time) => Some(speeds.time(*time, [devices[device.index()]])),
             Work::PerKind(_) | Work::Arithmetic { .. } => None,
-        });
-        costs.checked(graph)
+        };
+        Costs::from_fn(graph.len(), devices.len(), time).checked(graph)
     }
 
-    /// What the graph's tasks cost on the devices of a topology. `speeds` are those of
-    /// [`Work::Reference`], by kind of device; 1 where a kind is not named.
+    /// What the graph's tasks cost on the devices of a topology.
     ///
     /// # Errors
     /// When no device can do some task: none has the memory, the kind, or the number format.
@@ -85,41 +85,20 @@ impl Costs {
         graph: &TaskGraph,
         topology: &Topology,
         compute: &dyn ComputeModel,
-        speeds: &BTreeMap<DeviceKind, f64>,
+        speeds: &Speeds,
     ) -> Result<Costs, Unsuited> {
         let devices = topology.devices();
         for task in graph.ids().map(|id| graph.task(id)) {
             if let Work::Costs(row) = &task.work
                 && row.len() != devices.len()
             {
-                let why = format!(
-                    "has {} costs, but `{}` has {} devices",
-                    row.len(),
-                    topology.name(),
-                    devices.len()
-                );
+                let (name, there) = (topology.name(), devices.len());
+                let why = format!("has {} costs, but `{name}` has {there} devices", row.len());
                 return Err(unsuited(task, why));
             }
         }
         let costs = Costs::from_fn(graph.len(), devices.len(), |id, device| {
-            let task = graph.task(id);
-            let spec = &devices[device].spec;
-            if task.memory > spec.memory.capacity {
-                return None;
-            }
-            match &task.work {
-                Work::Costs(row) => row[device.index()],
-                Work::PerKind(times) => times.get(&spec.kind).copied(),
-                Work::Arithmetic { flops, bytes, precision } => {
-                    compute.admits(spec, *precision).ok()?;
-                    let kernel = Kernel::Work { flops: *flops, bytes: *bytes, precision: *precision };
-                    Some(compute.cost(&kernel, spec).time(spec))
-                }
-                Work::Reference(time) => {
-                    let speed = speeds.get(&spec.kind).copied().unwrap_or(1.0);
-                    Some(time.scaled(1.0 / speed))
-                }
-            }
+            time_on(graph.task(id), (device, &devices[device]), compute, speeds)
         });
         costs.checked(graph)
     }
@@ -166,6 +145,50 @@ impl Costs {
                 let why = "can run on no device: none has the memory, the kind or the number format";
                 Err(unsuited(task, why.into()))
             }
+        }
+    }
+}
+
+/// How long a task takes on a device; `None` when it cannot run there.
+fn time_on(
+    task: &Task,
+    (id, device): (DeviceId, &Device),
+    compute: &dyn ComputeModel,
+    speeds: &Speeds,
+) -> Option<SimDuration> {
+    let spec = &device.spec;
+    if task.memory > spec.memory.capacity {
+        return None;
+    }
+    match &task.work {
+        Work::Costs(row) => row[id.index()],
+        Work::PerKind(times) => called(device).find_map(|name| times.get(name).copied()),
+        Work::Arithmetic { flops, bytes, precision } => {
+            compute.admits(spec, *precision).ok()?;
+            let kernel = Kernel::Work { flops: *flops, bytes: *bytes, precision: *precision };
+            Some(compute.cost(&kernel, spec).time(spec))
+        }
+        Work::Reference(time) => Some(speeds.time(*time, called(device))),
+    }
+}
+
+/// What a device is known by, its own name first, its kind last.
+fn called(device: &Device) -> impl Iterator<Item = &str> {
+    let spec = &device.spec;
+    let names = [device.name.as_str(), spec.name.as_str()].into_iter();
+    names.chain(spec.aliases.iter().map(String::as_str)).chain([spec.kind.name()])
+}
+
+/// How fast devices are at [`Work::Reference`], by name or kind; 1 where nothing is said.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Speeds(pub BTreeMap<String, f64>);
+
+impl Speeds {
+    /// The time at speed 1, on a device known by these names.
+    fn time<'a>(&self, time: SimDuration, names: impl IntoIterator<Item = &'a str>) -> SimDuration {
+        match names.into_iter().find_map(|name| self.0.get(name)) {
+            None => time,
+            Some(speed) => time.scaled(1.0 / speed),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::fmt;
 use petgraph::algo::tarjan_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use crate::hardware::{DeviceKind, Precision};
+use crate::hardware::Precision;
 use crate::ids::{DataId, Id, IdVec, TaskId};
 use crate::units::{Bytes, Flops, SimDuration};
 
@@ -31,8 +31,9 @@ pub enum Work {
     /// The time on each device, in order of devices, as the literature's cost matrices give it;
     /// `None` where the device cannot do it.
     Costs(Vec<Option<SimDuration>>),
-    /// The time on a device of each kind; kinds that are not listed cannot do it.
-    PerKind(BTreeMap<DeviceKind, SimDuration>),
+    /// The time by kind of device (`gpu`) or by what the device is called (`t4`), which goes before its
+    /// kind; devices that are not listed cannot do it.
+    PerKind(BTreeMap<String, SimDuration>),
     /// Arithmetic and memory traffic; the machine's compute model says how long they take.
     Arithmetic {
         /// Floating-point operations.

@@ -11,14 +11,32 @@
 //! it parses is handed to it as text) and draws nothing.
 //!
 //! - [`graph`]: tasks and the data between them;
+//! - [`bounds`]: before what no schedule can end;
 //! - [`costs`]: how long each task keeps each device, and how long data travels;
-//! - [`scheduling`]: which device does which task, in which order.
+//! - [`estimates`]: what of that is known beforehand;
+//! - [`machine`]: the devices, and what joins them;
+//! - [`scheduling`]: which device does which task, in which order;
+//! - [`mechanism`]: the run, with [`transport`] of data and the [`store`] of what is where;
+//! - [`values`]: what tasks compute, if they do;
+//! - [`outcome`]: what came of it.
 
+pub mod bounds;
 pub mod costs;
+pub mod estimates;
 pub mod graph;
+pub mod machine;
+pub mod mechanism;
+pub mod outcome;
 pub mod scheduling;
+pub mod store;
 #[cfg(test)]
 pub(crate) mod support;
+pub mod transport;
+pub mod values;
 
+pub use bounds::Bounds;
 pub use costs::{Communication, Costs};
 pub use graph::{GraphError, Payload, Task, TaskGraph};
+pub use machine::Machine;
+pub use mechanism::{TaskFailure, TaskPlan, run};
+pub use outcome::TaskOutcome;

@@ -2,6 +2,7 @@
 
 use crate::ids::TaskId;
 use crate::rng::Seed;
+use crate::tasks::costs::Speeds;
 use crate::tasks::graph::{Data, Payload, Task, TaskGraph, Work};
 use crate::tasks::scheduling::{Plan, Progress, TaskScheduler, TaskView};
 use crate::tasks::{Communication, Costs};
@@ -40,7 +41,8 @@ impl Problem {
         };
         let tasks = rows.iter().enumerate().map(task).collect();
         let graph = TaskGraph::new(tasks, edges.iter().map(edge).collect()).expect("a graph without cycles");
-        let costs = Costs::of_rows(&graph, rows[0].len()).expect("rows of one length");
+        let names = vec![""; rows[0].len()];
+        let costs = Costs::of_rows(&graph, &names, &Speeds::default()).expect("rows of one length");
         Problem { graph, costs, communication: Communication::plain() }
     }
 

@@ -11,6 +11,7 @@ pub use table::{describe, table};
 use std::fmt::Write as _;
 
 use crate::cluster::{ClusterOutcome, ClusterPlan};
+use crate::report::escape::csv_field;
 use crate::report::html::{Block, Section, page};
 use crate::report::writer::Artefact;
 
@@ -53,8 +54,8 @@ fn jobs(plan: &ClusterPlan, outcome: &ClusterOutcome) -> String {
         writeln!(
             text,
             "{},{},{},{},{},{},{},{},{},{},{},{},{}",
-            quoted(&job.name),
-            quoted(&job.user),
+            csv_field(&job.name),
+            csv_field(&job.user),
             job.demand.devices,
             job.arrival.seconds(),
             record.start.seconds(),
@@ -70,13 +71,4 @@ fn jobs(plan: &ClusterPlan, outcome: &ClusterOutcome) -> String {
         .expect("a string");
     }
     text
-}
-
-/// A field of a table, in quotes where it needs them (RFC 4180).
-fn quoted(field: &str) -> String {
-    if field.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", field.replace('"', "\"\""))
-    } else {
-        field.to_owned()
-    }
 }

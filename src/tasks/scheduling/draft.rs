@@ -32,6 +32,8 @@ pub struct Plan {
     pub orders: IdVec<DeviceId, Vec<TaskId>>,
     /// Where and when each placed task is expected to run.
     pub expected: IdVec<TaskId, Option<Slot>>,
+    /// No plan can be expected to end before this, where the scheduler has proved it.
+    pub proven: Option<SimTime>,
 }
 
 impl Plan {
@@ -201,7 +203,7 @@ impl<'a> Draft<'a> {
         for (task, slot) in self.lanes.iter().flatten() {
             expected[*task] = Some(*slot);
         }
-        Plan { orders: self.lanes.into_iter().map(order).collect(), expected }
+        Plan { orders: self.lanes.into_iter().map(order).collect(), expected, proven: None }
     }
 
     /// The start of the first stretch of `time` from `ready` on in which the device has nothing to do.

@@ -11,6 +11,7 @@
 //!
 //! To add one, write its file and list it here; the conformance tests will find it.
 
+pub mod decide;
 pub mod draft;
 pub mod ranks;
 
@@ -34,6 +35,7 @@ mod sufferage;
 #[cfg(test)]
 mod tests;
 
+pub use decide::{Decider, Decision, Moment, News};
 pub use draft::{Draft, Fit, Plan, Slot};
 
 use std::collections::BTreeMap;
@@ -84,10 +86,20 @@ registry! {
 ///
 /// Contract: a plan places tasks only on devices that are alive and can do them, each at most once,
 /// none before what it waits for; it is a pure function of the view. A planner places every task
-/// that has not started.
+/// that has not started; one that brings a decider may leave all of them to it.
 pub trait TaskScheduler {
     /// A plan for what has not started.
     fn plan(&self, view: &TaskView) -> Plan;
+
+    /// Whether it leaves something to chance, so that another seed gives another plan.
+    fn draws(&self) -> bool {
+        false
+    }
+
+    /// What decides while the graph runs; nothing for those who plan it all ahead of time.
+    fn decider(&self) -> Option<Box<dyn Decider>> {
+        None
+    }
 
     /// Why this scheduler cannot be used with a graph on so many devices, and what would do.
     fn admits(&self, _graph: &TaskGraph, _devices: usize) -> Result<(), String> {
@@ -132,6 +144,13 @@ impl Progress {
             settled: IdVec::filled(None, tasks),
             copies: BTreeMap::new(),
         }
+    }
+}
+
+impl TaskSchedulerSpec {
+    /// What decides during a run with this scheduler.
+    pub fn decides(&self) -> Box<dyn Decider> {
+        self.decider().unwrap_or_else(|| Box::new(decide::Planned(self.clone())))
     }
 }
 

@@ -23,4 +23,7 @@ impl TaskScheduler for Random {
             },
         )
     }
+    fn draws(&self) -> bool {
+        true
+    }
 }
