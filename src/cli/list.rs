@@ -13,6 +13,7 @@ use crate::hardware::ShapeSpec;
 use crate::network::NetworkSpec;
 use crate::numeric::optimizer::OptimizerSpec;
 use crate::report::table::facts;
+use crate::tasks::generate::TaskGeneratorSpec;
 use crate::tasks::scheduling::TaskSchedulerSpec;
 use crate::training::schedule::ScheduleSpec;
 use crate::training::software::SoftwareSpec;
@@ -49,6 +50,7 @@ fn kinds() -> Vec<(&'static str, Vec<Entry>)> {
         ("compute", members(ComputeSpec::MEMBERS)),
         ("network", members(NetworkSpec::MEMBERS)),
         ("task_schedulers", members(TaskSchedulerSpec::MEMBERS)),
+        ("task_graphs", members(TaskGeneratorSpec::MEMBERS)),
         ("cluster_schedulers", members(ClusterSchedulerSpec::MEMBERS)),
         ("cluster_placements", members(PlacementSpec::MEMBERS)),
     ]

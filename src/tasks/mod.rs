@@ -14,6 +14,7 @@
 //! - [`bounds`]: before what no schedule can end;
 //! - [`costs`]: how long each task keeps each device, and how long data travels;
 //! - [`estimates`]: what of that is known beforehand;
+//! - [`generate`], [`readers`]: where graphs come from;
 //! - [`machine`]: the devices, and what joins them;
 //! - [`scheduling`]: which device does which task, in which order;
 //! - [`mechanism`]: the run, with [`transport`] of data and the [`store`] of what is where;
@@ -23,14 +24,18 @@
 pub mod bounds;
 pub mod costs;
 pub mod estimates;
+pub mod generate;
 pub mod graph;
 pub mod machine;
 pub mod mechanism;
 pub mod outcome;
+pub mod readers;
 pub mod scheduling;
 pub mod store;
 #[cfg(test)]
 pub(crate) mod support;
+#[cfg(test)]
+mod tests;
 pub mod transport;
 pub mod values;
 

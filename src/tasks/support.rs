@@ -1,12 +1,19 @@
 //! Graphs from the literature, for the room's tests.
 
+use std::sync::Arc;
+
+use crate::compute::ComputeSpec;
+use crate::hardware::{DeviceSpec, LinkClass, LinkSpec, Topology};
 use crate::ids::TaskId;
+use crate::network::NetworkSpec;
 use crate::rng::Seed;
 use crate::tasks::costs::Speeds;
+use crate::tasks::generate::layered::LayeredWork;
+use crate::tasks::generate::{Effort, TaskGeneratorSpec};
 use crate::tasks::graph::{Data, Payload, Task, TaskGraph, Work};
-use crate::tasks::scheduling::{Plan, Progress, TaskScheduler, TaskView};
-use crate::tasks::{Communication, Costs};
-use crate::units::{Bytes, SimDuration, SimTime};
+use crate::tasks::scheduling::{Plan, Progress, TaskScheduler, TaskSchedulerSpec, TaskView};
+use crate::tasks::{Communication, Costs, Machine, TaskPlan};
+use crate::units::{Bytes, Flops, SimDuration, SimTime};
 
 /// So many of the literature's units of time.
 pub fn units(count: u64) -> SimDuration {
@@ -137,4 +144,80 @@ pub fn arabnejad() -> Problem {
         (8, 9, 7),
     ];
     Problem::new(&rows.map(Vec::from), &edges)
+}
+
+impl Problem {
+    /// A run of the problem in which nothing surprises the scheduler.
+    pub fn task_plan(&self, scheduler: &str) -> TaskPlan {
+        let devices = self.costs.devices().len();
+        TaskPlan {
+            graph: self.graph.clone(),
+            machine: Machine::plain("test", (1..=devices).map(|number| format!("P{number}"))),
+            estimates: self.costs.clone(),
+            truth: self.costs.clone(),
+            scheduler: TaskSchedulerSpec::from_name(scheduler).expect("a listed scheduler"),
+            network: NetworkSpec::from_name("fluid").expect("a listed network"),
+            failures: Vec::new(),
+            seed: Seed(1),
+        }
+    }
+}
+
+/// Four devices of three kinds behind one switch: a slow one that does everything, two faster ones, and
+/// one that is fastest but has little memory. Links of 1 GB/s and 1 µs.
+pub fn small_machine() -> Arc<Topology> {
+    let device = |name: &str, kind: &str, rate: &str, memory: &str| -> Arc<DeviceSpec> {
+        let text = format!(
+            r#"{{"name": "{name}", "kind": "{kind}", "source": "made up", "clock": "1 GHz",
+            "vector": {{"f32": "{rate}", "f64": "{rate}"}}, "memory": {{"capacity": "{memory}", "bandwidth": "100 GB/s"}}}}"#
+        );
+        Arc::new(serde_json::from_str(&text).expect("a device"))
+    };
+    let slow = device("slow", "cpu", "100 GFLOP/s", "64 GiB");
+    let fast = device("fast", "gpu", "400 GFLOP/s", "16 GiB");
+    let small = device("small", "fpga", "800 GFLOP/s", "1 MiB");
+    let mut topology = Topology::builder("small");
+    let node = topology.add_node();
+    let switch = topology.add_switch("switch");
+    for (at, spec) in [&slow, &fast, &fast, &small].into_iter().enumerate() {
+        let device = topology.add_device(format!("d{at}"), spec, node);
+        topology.connect(device, switch, LinkSpec::new(LinkClass::Other, 1e9, 500));
+    }
+    Arc::new(topology.build().expect("a star"))
+}
+
+/// A made-up graph of work and bytes on [`small_machine`]; every third task is too large for the smallest
+/// device.
+pub fn on_small_machine(generator: &str, scheduler: &str, seed: u64) -> TaskPlan {
+    let mut generator = TaskGeneratorSpec::from_name(generator).expect("a listed generator");
+    if let TaskGeneratorSpec::Layered(layered) = &mut generator {
+        let effort = Effort::Work {
+            flops: Flops(40_000_000),
+            bytes: Bytes(1 << 20),
+            precision: crate::hardware::Precision::F32,
+        };
+        layered.tasks = 24;
+        layered.work = LayeredWork::Work { effort, data: Bytes(1 << 18) };
+    }
+    let topology = small_machine();
+    let made = generator.generate(topology.devices().len(), Seed(seed));
+    let resized = |id: TaskId| {
+        let memory = if id.0.is_multiple_of(3) { Bytes(2 << 20) } else { Bytes::ZERO };
+        Task { memory, ..made.task(id).clone() }
+    };
+    let tasks = made.ids().map(resized).collect();
+    let edges = made.ids().flat_map(|id| made.inputs(id).map(|(_, data)| *data).collect::<Vec<_>>());
+    let graph = TaskGraph::new(tasks, edges.collect()).expect("it was a graph before");
+    let compute = ComputeSpec::from_name("roofline").expect("a listed compute model");
+    let costs = Costs::on(&graph, &topology, &*compute, &Speeds::default()).expect("work for every device");
+    TaskPlan {
+        graph,
+        machine: Machine::of(&topology),
+        estimates: costs.clone(),
+        truth: costs,
+        scheduler: TaskSchedulerSpec::from_name(scheduler).expect("a listed scheduler"),
+        network: NetworkSpec::from_name("fluid").expect("a listed network"),
+        failures: Vec::new(),
+        seed: Seed(seed),
+    }
 }

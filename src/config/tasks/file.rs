@@ -3,6 +3,7 @@
 //! Whatever needs two facts to be checked is checked in [`resolve`](super::resolve).
 
 use std::fmt;
+use std::path::PathBuf;
 
 use indexmap::IndexMap;
 use serde::de::{self, Visitor};
@@ -12,6 +13,7 @@ use crate::config::file::{Fidelity, TopologyChoice, first_seed};
 use crate::hardware::Precision;
 use crate::rng::Seed;
 use crate::tasks::estimates::Noisy;
+use crate::tasks::generate::TaskGeneratorSpec;
 use crate::tasks::scheduling::TaskSchedulerSpec;
 use crate::units::{Bytes, Flops, SimDuration};
 
@@ -58,6 +60,9 @@ pub struct Tasks {
     /// Which devices fail when.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<FailureKeys>,
+    /// What the tasks compute, with how large tiles; nothing unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub numeric: Option<NumericKeys>,
 }
 
 fn heft() -> TaskSchedulerSpec {
@@ -80,6 +85,12 @@ pub enum DevicesChoice {
 pub enum Graph {
     /// Written out.
     List(ListKeys),
+    /// Made up.
+    Generate(TaskGeneratorSpec),
+    /// An instance of WfFormat 1.5.
+    Wfformat(PathBuf),
+    /// A graph in Graphviz' language.
+    Dot(PathBuf),
 }
 
 /// `list:`.
@@ -305,4 +316,12 @@ pub struct FailureKeys {
     pub device: String,
     /// When.
     pub at: SimDuration,
+}
+
+/// `numeric:`; for `generate: cholesky`.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NumericKeys {
+    /// Numbers a side of the tiles that are computed; what is timed may be larger.
+    pub tile: u32,
 }

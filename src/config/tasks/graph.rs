@@ -1,12 +1,18 @@
 //! From a list of tasks and edges to a task graph, with every mistake where it stands.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
 
+use crate::config::diagnostic::Diagnostic;
 use crate::config::read::did_you_mean;
-use crate::config::tasks::file::{Amount, ListKeys, Load, TaskKeys};
+use crate::config::tasks::file::{Amount, Graph, ListKeys, Load, TaskKeys, TasksFile};
 use crate::config::tasks::resolve::TaskCheck;
+use crate::config::{Source, locate};
 use crate::ids::{Id, TaskId};
+use crate::tasks::generate::{MOST_TASKS, TaskGeneratorSpec};
 use crate::tasks::graph::{Data, Payload, Work};
+use crate::tasks::readers::{Malformed, Reading};
 use crate::tasks::{GraphError, Task, TaskGraph};
 use crate::units::{Bytes, Flops, SimDuration};
 
@@ -68,6 +74,81 @@ impl TaskCheck<'_> {
                 );
                 None
             }
+        }
+    }
+
+    pub(super) fn generated(
+        &mut self,
+        file: &TasksFile,
+        generator: &TaskGeneratorSpec,
+        devices: usize,
+    ) -> Option<TaskGraph> {
+        let path = "tasks.graph.generate";
+        if let Err(why) = generator.admits() {
+            self.wrong(path, why, "");
+            return None;
+        }
+        match generator.size() {
+            Some(size) if size <= MOST_TASKS => Some(generator.generate(devices, file.seed)),
+            size => {
+                let count = size.map_or("more".into(), |size| size.to_string());
+                self.wrong(
+                    path,
+                    format!("at most {MOST_TASKS} tasks are made up, and these would be {count}"),
+                    "",
+                );
+                None
+            }
+        }
+    }
+
+    /// A graph in a file that a key names, seen from the workload.
+    pub(super) fn written(
+        &mut self,
+        key: &str,
+        path: &Path,
+        read: fn(&str) -> Result<Reading, Vec<Malformed>>,
+    ) -> Option<TaskGraph> {
+        let text = match locate::text(path, self.locations.source()) {
+            Ok(bytes) => String::from_utf8(bytes).expect("it was found to be text"),
+            Err(why) => {
+                let help = "a path is seen from the workload's folder, then from the working folder";
+                self.wrong(key, why, help);
+                return None;
+            }
+        };
+        match read(&text) {
+            Ok(reading) => {
+                self.notes.extend(reading.notes);
+                Some(reading.graph)
+            }
+            Err(mistakes) => {
+                let source = Arc::new(Source { name: path.to_string_lossy().into_owned(), text });
+                let more = mistakes.len().saturating_sub(SHOWN);
+                for (at, Malformed { span, why }) in mistakes.into_iter().take(SHOWN).enumerate() {
+                    let last = more > 0 && at + 1 == SHOWN;
+                    let help = if last { format!("there are {more} more mistakes") } else { String::new() };
+                    let place = Some((Arc::clone(&source), span));
+                    self.mistakes.push(Diagnostic { place, message: why, help });
+                }
+                None
+            }
+        }
+    }
+
+    /// Only the Cholesky factorisation has numbers to compute.
+    pub(super) fn numeric(&mut self, file: &TasksFile) {
+        let Some(keys) = file.tasks.numeric else { return };
+        let Graph::Generate(TaskGeneratorSpec::Cholesky(cholesky)) = &file.tasks.graph else {
+            let help = "take `generate: cholesky`, or leave `numeric` out";
+            self.wrong("tasks.numeric", "only the Cholesky factorisation has numbers to compute", help);
+            return;
+        };
+        let side = u64::from(keys.tile) * u64::from(cholesky.tiles);
+        if keys.tile == 0 || side > MOST_NUMBERS {
+            let help = "what is computed may have smaller tiles than what is timed";
+            let what = format!("a matrix of 1 to {MOST_NUMBERS} numbers a side is computed, not {side}");
+            self.wrong("tasks.numeric.tile", what, help);
         }
     }
 
@@ -143,6 +224,10 @@ impl TaskCheck<'_> {
     }
 }
 
+/// As many mistakes of a file are shown; more are counted.
+const SHOWN: usize = 20;
+/// A matrix of 4096 numbers a side takes some ten seconds in plain loops.
+const MOST_NUMBERS: u64 = 4096;
 /// Time is counted in 64 bits of picoseconds.
 const LONGEST: f64 = 1.8e19;
 /// A slow core works on more of them for longer than a run can last.

@@ -12,6 +12,7 @@ use crate::config::{Diagnostics, Locations};
 use crate::hardware::Topology;
 use crate::ids::{DeviceId, Id};
 use crate::tasks::costs::Speeds;
+use crate::tasks::readers::{dot, wfformat};
 use crate::tasks::{Costs, Machine, Payload, TaskGraph, TaskPlan};
 use crate::units::{SimDuration, SimTime};
 
@@ -30,7 +31,8 @@ impl TasksScenario {
     /// Whether another seed would give another run.
     pub fn depends_on_seed(&self) -> bool {
         let noisy = matches!(self.file.tasks.estimates, EstimatesChoice::Noisy(_));
-        noisy || self.plan.scheduler.draws()
+        let made_up = matches!(&self.file.tasks.graph, Graph::Generate(generator) if generator.draws());
+        noisy || made_up || self.plan.scheduler.draws()
     }
 }
 
@@ -43,8 +45,10 @@ pub fn resolve(file: TasksFile, locations: &Locations) -> Result<TasksScenario, 
     let topology = file.topology.as_ref().and_then(|choice| check.topology(choice));
     let machine = check.machine(&file, topology.as_ref());
     let speeds = check.speeds(&file, machine.as_ref(), topology.as_deref());
-    let graph = check.graph(&file);
+    let devices = machine.as_ref().map_or(1, |machine| machine.devices.len());
+    let graph = check.graph(&file, devices);
     let (Some(machine), Some(graph)) = (machine, graph) else { return Err(check.0.mistakes) };
+    check.numeric(&file);
     let failures = check.failing(&file, &machine);
     if let Err(why) = file.tasks.scheduler.admits(&graph, machine.devices.len()) {
         check.wrong("tasks.scheduler", why, "");
@@ -142,9 +146,12 @@ impl TaskCheck<'_> {
         Speeds(file.tasks.speeds.iter().map(|(name, &speed)| (name.clone(), speed)).collect())
     }
 
-    fn graph(&mut self, file: &TasksFile) -> Option<TaskGraph> {
+    fn graph(&mut self, file: &TasksFile, devices: usize) -> Option<TaskGraph> {
         match &file.tasks.graph {
             Graph::List(keys) => self.listed(keys),
+            Graph::Generate(generator) => self.generated(file, generator, devices),
+            Graph::Wfformat(path) => self.written("tasks.graph.wfformat", path, wfformat::read),
+            Graph::Dot(path) => self.written("tasks.graph.dot", path, dot::read),
         }
     }
 
@@ -227,14 +234,17 @@ impl TaskCheck<'_> {
                 },
             );
         }
-        let Graph::List(list) = &file.tasks.graph;
+        let unit = match &file.tasks.graph {
+            Graph::List(list) => list.unit,
+            _ => SimDuration::from_micros(1_000_000),
+        };
         for (name, row) in &keys.tasks {
             let path = format!("tasks.estimates.given.tasks.{name}");
             let Some(misjudged) = graph.named(name) else {
                 self.wrong("tasks.estimates.given.tasks", format!("there is no task `{name}`"), "");
                 continue;
             };
-            let Some(row) = self.row(&path, row, list.unit) else { continue };
+            let Some(row) = self.row(&path, row, unit) else { continue };
             let able = |device: DeviceId| truth.time(misjudged, device).is_some();
             let fits = row.len() == machine.devices.len()
                 && truth.devices().all(|device| row[device.index()].is_some() == able(device));

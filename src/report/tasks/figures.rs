@@ -88,11 +88,7 @@ const MOST_ARROWS: usize = 80;
 fn gantt(plan: &TaskPlan, outcome: &TaskOutcome, summary: &TasksSummary, colours: &Colours) -> Timeline {
     let mut timeline = Timeline::new("Tasks on devices", SimTime::ZERO, outcome.makespan);
     for seat in plan.machine.devices.iter() {
-        let name = match seat.kind.as_str() {
-            "" => seat.name.clone(),
-            kind => format!("{} ({kind})", seat.name),
-        };
-        timeline.lanes.push(TimelineLane { group: String::new(), name });
+        timeline.lanes.push(TimelineLane { group: seat.kind.clone(), name: seat.name.clone() });
     }
     timeline.spans = outcome.stays.iter().map(|stay| span(plan, stay, colours)).collect();
     for &(device, at) in &outcome.failures {

@@ -23,6 +23,7 @@ impl Run<'_> {
             .copies
             .retain(|&(data, at), _| at != device && self.store.expects(&self.plan.graph, data, at));
         self.reopen();
+        self.take_back();
         self.count_anew();
         self.check_able()?;
         // Devices that live on may have waited for what was on its way from the one that failed.
@@ -63,6 +64,21 @@ impl Run<'_> {
                 let stay = stays.find(|stay| stay.task == task && stay.ended == Ended::Done);
                 stay.expect("a task that was done").ended = Ended::Lost;
             }
+        }
+    }
+
+    /// Tasks that wait again for others are given to no device any more: they could keep it from doing the
+    /// very tasks that they wait for.
+    fn take_back(&mut self) {
+        let (graph, states) = (&self.plan.graph, &mut self.states);
+        for lane in self.lanes.iter_mut() {
+            lane.queue.retain(|&task| {
+                let kept = graph.inputs(task).all(|(_, data)| states[data.from] == State::Done);
+                if !kept {
+                    states[task] = State::Waiting;
+                }
+                kept
+            });
         }
     }
 

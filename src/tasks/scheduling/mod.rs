@@ -15,10 +15,12 @@ pub mod decide;
 pub mod draft;
 pub mod ranks;
 
+mod adaptive;
 mod arrival;
 mod batch;
 mod cpop;
 mod dls;
+mod exact;
 mod heft;
 mod heft_lookahead;
 mod list;
@@ -34,6 +36,7 @@ mod round_robin;
 mod sufferage;
 #[cfg(test)]
 mod tests;
+mod work_stealing;
 
 pub use decide::{Decider, Decision, Moment, News};
 pub use draft::{Draft, Fit, Plan, Slot};
@@ -79,6 +82,12 @@ registry! {
         "heft_lookahead" => HeftLookahead(heft_lookahead::HeftLookahead),
         /// dynamic levels (Sih and Lee)
         "dls" => Dls(dls::Dls),
+        /// idle devices take from busy ones (Blumofe and Leiserson)
+        "work_stealing" => WorkStealing(work_stealing::WorkStealing),
+        /// plans anew when devices are not as fast as was thought
+        "adaptive" => Adaptive(adaptive::Adaptive),
+        /// branch and bound, for small graphs
+        "exact" => Exact(exact::Exact),
     }
 }
 
