@@ -18,12 +18,13 @@
 //! - [`machine`]: the devices, and what joins them;
 //! - [`scheduling`]: which device does which task, in which order;
 //! - [`mechanism`]: the run, with [`transport`] of data and the [`store`] of what is where;
-//! - [`values`]: what tasks compute, if they do;
+//! - [`values`]: what tasks compute, if they do, and [`factor`], which does;
 //! - [`outcome`]: what came of it.
 
 pub mod bounds;
 pub mod costs;
 pub mod estimates;
+pub mod factor;
 pub mod generate;
 pub mod graph;
 pub mod machine;

@@ -5,7 +5,7 @@ use crate::cli::progress::Progress;
 use crate::cli::run::{Outcome, Workload, json};
 use crate::config::{self, Scenario, TasksScenario};
 use crate::report::comparison::over_seeds::{Comparison, Variant};
-use crate::report::tasks::comparison::{Drawn, MEASURES, figures, measured};
+use crate::report::tasks::comparison::{Drawn, MEASURES, figures, measured, share_bounds};
 use crate::report::tasks::{TasksSummary, artefacts, table};
 use crate::tasks::values::NoValues;
 use crate::tasks::{self, TaskOutcome};
@@ -24,9 +24,19 @@ pub(crate) fn run(scenario: &TasksScenario, report: bool) -> Result<Outcome, Fai
 
 /// What came of a scenario, and its numbers.
 fn simulate(scenario: &TasksScenario) -> Result<(TaskOutcome, TasksSummary), Failure> {
-    let outcome =
-        tasks::run(&scenario.plan, &mut NoValues).map_err(|failure| Failure::Run(failure.to_string()))?;
-    let summary = TasksSummary::new(&scenario.file.name, &scenario.plan, &outcome, &scenario.notes);
+    let mut factor = scenario.factor();
+    let ran = match &mut factor {
+        Some(factor) => tasks::run(&scenario.plan, factor),
+        None => tasks::run(&scenario.plan, &mut NoValues),
+    };
+    let outcome = ran.map_err(|failure| Failure::Run(failure.to_string()))?;
+    let numeric = factor.map(|factor| factor.rightness());
+    if let Some(wrong) = numeric.filter(|numeric| !numeric.is_right()) {
+        let why = format!("the factor is wrong: ‖A − L·Lᵀ‖ / ‖A‖ is {:.1e}", wrong.residual);
+        return Err(Failure::Run(why));
+    }
+    let (name, plan) = (&scenario.file.name, &scenario.plan);
+    let summary = TasksSummary::new(name, plan, &outcome, numeric, &scenario.notes);
     Ok((outcome, summary))
 }
 
@@ -54,27 +64,32 @@ pub(crate) fn compare(
         comparison.notes.push("nothing in these runs is left to chance: one run of each tells all".into());
     }
     let mut progress = Progress::of(count * all.len() as u64, "runs");
-    let mut drawn = Vec::new();
-    for (settings, scenario) in all.into_iter().zip(first) {
-        let mut variant = Variant { settings, values: Ok(vec![Vec::new(); MEASURES.len()]) };
-        let mut picture = Drawn { name: variant.name(), ..Drawn::default() };
-        let done = drawn.len() as u64 * count;
-        let ran = over_seeds(workload, &variant.settings, scenario, count, |more, summary| {
-            picture.add(summary);
-            progress.tell(done + more + 1, || picture.name.clone());
-            let values = variant.values.as_mut().expect("it has not failed yet");
-            values.iter_mut().zip(measured(summary)).for_each(|(values, value)| values.push(value));
-        });
-        match ran {
-            Ok(()) => {}
-            Err(Failure::Run(why)) => variant.values = Err(why),
+    let mut runs: Vec<Result<Vec<TasksSummary>, String>> = Vec::new();
+    for (settings, scenario) in all.iter().zip(first) {
+        let before = runs.len() as u64 * count;
+        let tell = |done| progress.tell(before + done, || settings.join(" "));
+        runs.push(match over_seeds(workload, settings, scenario, count, tell) {
+            Ok(summaries) => Ok(summaries),
+            Err(Failure::Run(why)) => Err(why),
             Err(other) => return Err(other),
-        }
-        comparison.variants.push(variant);
-        drawn.push(picture);
+        });
     }
+    if all.iter().flatten().all(|setting| setting.starts_with("tasks.scheduler")) {
+        share_bounds(runs.iter_mut().flatten());
+    }
+    let drawn: Vec<Drawn> = all
+        .into_iter()
+        .zip(&runs)
+        .map(|(settings, ran)| {
+            let variant =
+                Variant { settings, values: ran.as_ref().map(|ran| columns(ran)).map_err(Clone::clone) };
+            let drawn = Drawn::of(variant.name(), ran.as_deref().unwrap_or_default());
+            comparison.variants.push(variant);
+            drawn
+        })
+        .collect();
     progress.end(&format!("{}: {} variants", comparison.name, drawn.len()));
-    let failed = comparison.variants.iter().any(|variant| variant.values.is_err());
+    let failed = runs.iter().any(Result::is_err);
     let outcome = Outcome {
         name: comparison.name.clone(),
         json: json(&comparison.summary()),
@@ -90,18 +105,25 @@ fn over_seeds(
     settings: &[String],
     scenario: TasksScenario,
     count: u64,
-    mut tell: impl FnMut(u64, &TasksSummary),
-) -> Result<(), Failure> {
+    mut tell: impl FnMut(u64),
+) -> Result<Vec<TasksSummary>, Failure> {
     let start = scenario.file.seed.0;
     let mut scenario = scenario;
+    let mut summaries = Vec::new();
     for more in 0..count {
         if more > 0 {
             scenario = seeded(workload, settings, start.wrapping_add(more))?;
         }
-        let (_, summary) = simulate(&scenario)?;
-        tell(more, &summary);
+        summaries.push(simulate(&scenario)?.1);
+        tell(more + 1);
     }
-    Ok(())
+    Ok(summaries)
+}
+
+/// By measure, a number for each seed.
+fn columns(summaries: &[TasksSummary]) -> Vec<Vec<f64>> {
+    let rows: Vec<_> = summaries.iter().map(measured).collect();
+    (0..MEASURES.len()).map(|measure| rows.iter().map(|row| row[measure]).collect()).collect()
 }
 
 /// A combination of settings with a seed.

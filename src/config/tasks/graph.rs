@@ -226,8 +226,8 @@ impl TaskCheck<'_> {
 
 /// As many mistakes of a file are shown; more are counted.
 const SHOWN: usize = 20;
-/// A matrix of 4096 numbers a side takes some ten seconds in plain loops.
-const MOST_NUMBERS: u64 = 4096;
+/// A larger matrix takes plain loops more than some seconds.
+const MOST_NUMBERS: u64 = 2048;
 /// Time is counted in 64 bits of picoseconds.
 const LONGEST: f64 = 1.8e19;
 /// A slow core works on more of them for longer than a run can last.

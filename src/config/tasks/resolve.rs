@@ -12,6 +12,8 @@ use crate::config::{Diagnostics, Locations};
 use crate::hardware::Topology;
 use crate::ids::{DeviceId, Id};
 use crate::tasks::costs::Speeds;
+use crate::tasks::factor::Factor;
+use crate::tasks::generate::TaskGeneratorSpec;
 use crate::tasks::readers::{dot, wfformat};
 use crate::tasks::{Costs, Machine, Payload, TaskGraph, TaskPlan};
 use crate::units::{SimDuration, SimTime};
@@ -28,6 +30,17 @@ pub struct TasksScenario {
 }
 
 impl TasksScenario {
+    /// What the tasks compute, if they do.
+    pub fn factor(&self) -> Option<Factor> {
+        let keys = self.file.tasks.numeric?;
+        match &self.file.tasks.graph {
+            Graph::Generate(TaskGeneratorSpec::Cholesky(cholesky)) => {
+                Some(Factor::new(&self.plan.graph, cholesky.tiles, keys.tile as usize, self.plan.seed))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether another seed would give another run.
     pub fn depends_on_seed(&self) -> bool {
         let noisy = matches!(self.file.tasks.estimates, EstimatesChoice::Noisy(_));

@@ -38,36 +38,44 @@ pub fn measured(summary: &TasksSummary) -> [f64; MEASURES.len()] {
     ]
 }
 
-/// What is drawn of a variant: sums over its seeds.
-#[derive(Debug, Clone, Default)]
+/// Where only schedulers differ, what one of them proved is a bound for all, seed by seed.
+pub fn share_bounds<'a>(variants: impl Iterator<Item = &'a mut Vec<TasksSummary>>) {
+    let mut variants: Vec<_> = variants.collect();
+    let seeds = variants.iter().map(|variant| variant.len()).max().unwrap_or(0);
+    for seed in 0..seeds {
+        let bounds = variants.iter().filter_map(|variant| variant.get(seed));
+        let best = bounds.map(|summary| summary.lower_bounds_s.best).fold(0.0, f64::max);
+        for summary in variants.iter_mut().filter_map(|variant| variant.get_mut(seed)) {
+            summary.raise_bound(best);
+        }
+    }
+}
+
+/// What is drawn of a variant: means over its seeds.
+#[derive(Debug, Clone)]
 pub struct Drawn {
     /// Its name.
     pub name: String,
-    /// How many runs were added.
-    pub runs: u32,
-    /// Lower bounds, added up.
-    pub bound_s: f64,
-    /// Makespans, added up.
-    pub makespan_s: f64,
+    /// Mean lower bound and mean makespan; nothing when it could not be run.
+    pub means: Option<(f64, f64)>,
 }
 
 impl Drawn {
-    /// Adds a run.
-    pub fn add(&mut self, summary: &TasksSummary) {
-        self.runs += 1;
-        self.bound_s += summary.lower_bounds_s.best;
-        self.makespan_s += summary.makespan_s;
+    /// The means of a variant's runs.
+    pub fn of(name: String, runs: &[TasksSummary]) -> Self {
+        let mean = |of: fn(&TasksSummary) -> f64| runs.iter().map(of).sum::<f64>() / runs.len() as f64;
+        let means = (mean(|run| run.lower_bounds_s.best), mean(|run| run.makespan_s));
+        Drawn { name, means: (!runs.is_empty()).then_some(means) }
     }
 }
 
 /// The pictures: (file name, title, caption, SVG).
 pub fn figures(variants: &[Drawn]) -> Vec<(&'static str, &'static str, String, String)> {
     let bar = |drawn: &Drawn| {
-        let runs = f64::from(drawn.runs);
-        let above = (drawn.makespan_s - drawn.bound_s).max(0.0);
-        Bar { name: drawn.name.clone(), values: vec![drawn.bound_s / runs, above / runs] }
+        let (bound, makespan) = drawn.means?;
+        Some(Bar { name: drawn.name.clone(), values: vec![bound, (makespan - bound).max(0.0)] })
     };
-    let bars: Vec<Bar> = variants.iter().filter(|drawn| drawn.runs > 0).map(bar).collect();
+    let bars: Vec<Bar> = variants.iter().filter_map(bar).collect();
     let total = |bar: &Bar| bar.values.iter().sum::<f64>();
     let best = (0..bars.len()).min_by(|&a, &b| total(&bars[a]).total_cmp(&total(&bars[b])));
     let makespan = StackedBars {

@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use crate::ids::{DeviceId, IdVec};
+use crate::tasks::factor::Rightness;
 use crate::tasks::outcome::Ended;
+use crate::tasks::scheduling::TaskSchedulerSpec;
 use crate::tasks::{Bounds, Payload, TaskOutcome, TaskPlan};
 use crate::units::{SimDuration, SimTime};
 
@@ -52,6 +54,8 @@ pub struct TasksSummary {
     pub failures: usize,
     /// Runs of tasks that were lost with a device.
     pub lost_runs: usize,
+    /// How right the numbers are that the tasks computed; nothing when they computed none.
+    pub numeric: Option<Rightness>,
     /// Times that the scheduler was asked.
     pub decisions: u64,
     /// Events processed.
@@ -96,7 +100,13 @@ pub struct DeviceSummary {
 
 impl TasksSummary {
     /// The numbers of a run.
-    pub fn new(name: &str, plan: &TaskPlan, outcome: &TaskOutcome, notes: &[String]) -> Self {
+    pub fn new(
+        name: &str,
+        plan: &TaskPlan,
+        outcome: &TaskOutcome,
+        numeric: Option<Rightness>,
+        notes: &[String],
+    ) -> Self {
         let makespan = outcome.makespan.seconds();
         let bounds = Bounds::of(&plan.graph, &plan.truth, &plan.machine.communication);
         // What was proved of the estimates says nothing of a truth that is another.
@@ -134,10 +144,20 @@ impl TasksSummary {
             thinking_s: outcome.thinking.seconds(),
             failures: outcome.failures.len(),
             lost_runs: outcome.stays.iter().filter(|stay| stay.ended != Ended::Done).count(),
+            numeric,
             decisions: outcome.decisions,
             events: outcome.events,
-            notes: notes.to_vec(),
+            notes: all_notes(plan, outcome, notes),
         }
+    }
+}
+
+impl TasksSummary {
+    /// Takes notice of a lower bound that is greater than those known.
+    pub(super) fn raise_bound(&mut self, bound: f64) {
+        let best = self.lower_bounds_s.best.max(bound);
+        self.lower_bounds_s.best = best;
+        self.gap_to_lower_bound = if best > 0.0 { self.makespan_s / best - 1.0 } else { 0.0 };
     }
 }
 
@@ -169,6 +189,16 @@ fn devices(plan: &TaskPlan, outcome: &TaskOutcome) -> Vec<DeviceSummary> {
         device.utilization = device.busy_s / outcome.makespan.seconds();
     }
     devices.into_iter().collect()
+}
+
+fn all_notes(plan: &TaskPlan, outcome: &TaskOutcome, notes: &[String]) -> Vec<String> {
+    let mut notes = notes.to_vec();
+    if matches!(plan.scheduler, TaskSchedulerSpec::Exact(_)) && outcome.proven.is_none() {
+        let stopped =
+            "the search stopped at its limit of `nodes`: its schedule is the best found, and not proved best";
+        notes.push(stopped.into());
+    }
+    notes
 }
 
 fn bytes_moved(plan: &TaskPlan, outcome: &TaskOutcome) -> u64 {

@@ -39,6 +39,9 @@ pub fn table(summary: &TasksSummary) -> String {
     if summary.failures > 0 {
         row("devices that failed", format!("{}, {} runs lost", summary.failures, summary.lost_runs));
     }
+    if let Some(numeric) = summary.numeric {
+        row("matrix factored", format!("{0} × {0}, residual {1:.1e}", numeric.size, numeric.residual));
+    }
     row("decisions, events", format!("{}, {}", summary.decisions, summary.events));
     let text = facts(&summary.name, &rows, &summary.notes);
     text + "\n" + &devices(summary)

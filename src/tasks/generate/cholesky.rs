@@ -95,8 +95,18 @@ impl Step {
         }
     }
 
+    /// Whether the tile that it writes is one of the factor's.
+    pub fn finishes(self) -> bool {
+        matches!(self, Step::Potrf { .. } | Step::Trsm { .. })
+    }
+
+    /// How many finished tiles it reads.
+    pub fn reads(self) -> usize {
+        self.sources().len()
+    }
+
     /// The finished tiles that it reads, in the order of its formula.
-    fn reads(self) -> Vec<(u32, u32)> {
+    fn sources(self) -> Vec<(u32, u32)> {
         match self {
             Step::Potrf { .. } => vec![],
             Step::Trsm { k, .. } => vec![(k, k)],
@@ -130,7 +140,7 @@ impl TaskGenerator for Cholesky {
             let (thirds, touched) = step.work();
             let task = sketch.task(step.name(), tiles.work(thirds, touched), tiles.bytes() * touched);
             let needs = writer.get(&step.tile()).copied();
-            let reads = step.reads().into_iter().map(|tile| writer[&tile]);
+            let reads = step.sources().into_iter().map(|tile| writer[&tile]);
             for from in needs.into_iter().chain(reads) {
                 sketch.edge(from, task, Payload::Bytes(tiles.bytes()));
             }

@@ -4,3 +4,4 @@ mod exact;
 mod failures;
 mod laws;
 mod mechanism;
+mod numeric;
