@@ -20,7 +20,9 @@ fn every_command_of_the_readme_runs() {
     for mut arguments in all {
         let folder = tempfile::tempdir().unwrap();
         if ["run", "compare"].contains(&arguments[0].as_str()) {
-            let trains = !arguments.iter().any(|argument| argument.contains("/cluster_"));
+            let trades = ["/cluster_", "/tasks_", "/serving_", "/preparation_"];
+            let trains =
+                !arguments.iter().any(|argument| trades.iter().any(|trade| argument.contains(trade)));
             if trains {
                 arguments.extend(["--set", "training.steps=2"].map(str::to_owned));
             }

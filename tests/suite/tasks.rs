@@ -320,7 +320,7 @@ fn a_cycle_is_named_and_an_unknown_task_has_a_nearest() {
             "an edge names the task `sow`, which the graph does not have",
             "did you mean `sew`?",
             "an edge names the task `irons`",
-            "w.yaml:7:17",
+            "w.yaml:8:17",
             "2 mistakes",
         ],
     );
@@ -339,7 +339,7 @@ fn all_mistakes_of_a_task_file_are_told_at_once() {
     );
     let said = refused("  devices: 3\n  graph: {list: {tasks: [{name: x, costs: [1, 2]}]}}\n", None);
     says(&said, &["the task `x` has 2 costs for 3 devices"]);
-    let said = refused("  graph: {list: {tasks: [{name: x}, {name: x, time: 1, flops: 3}]}}\n", None);
+    let said = refused("  graph: {list: {tasks: [{name: x}, {name: x, time: 1, flops: 3 GFLOP}]}}\n", None);
     says(&said, &["there is no machine", "two tasks are called `x`", "has no work", "given twice"]);
     let said = refused("  devices: 1\n  scheduler: hefd\n  graph: {list: {tasks: []}}\n", None);
     says(&said, &["there is no `hefd`", "did you mean `heft`?"]);

@@ -58,11 +58,12 @@ pub fn resolve(file: TasksFile, locations: &Locations) -> Result<TasksScenario, 
     let topology = file.topology.as_ref().and_then(|choice| check.topology(choice));
     let machine = check.machine(&file, topology.as_ref());
     let speeds = check.speeds(&file, machine.as_ref(), topology.as_deref());
+    let failures = machine.as_ref().map_or_else(Vec::new, |machine| check.failing(&file, machine));
+    check.spread(&file);
     let devices = machine.as_ref().map_or(1, |machine| machine.devices.len());
     let graph = check.graph(&file, devices);
     let (Some(machine), Some(graph)) = (machine, graph) else { return Err(check.0.mistakes) };
     check.numeric(&file);
-    let failures = check.failing(&file, &machine);
     if let Err(why) = file.tasks.scheduler.admits(&graph, machine.devices.len()) {
         check.wrong("tasks.scheduler", why, "");
     }
@@ -207,18 +208,21 @@ impl TaskCheck<'_> {
         costs.map_err(|why| self.wrong("tasks.graph", why.to_string(), "")).ok()
     }
 
+    /// Times must stay positive however wrong the estimates are.
+    fn spread(&mut self, file: &TasksFile) {
+        if let EstimatesChoice::Noisy(noisy) = &file.tasks.estimates
+            && !(0.0..1.0).contains(&noisy.spread)
+        {
+            let what = format!("`spread` is from 0 to below 1, not {}", noisy.spread);
+            self.wrong("tasks.estimates.noisy.spread", what, "");
+        }
+    }
+
     /// What the scheduler thinks that they cost.
     fn estimates(&mut self, file: &TasksFile, graph: &TaskGraph, machine: &Machine, truth: &Costs) -> Costs {
         match &file.tasks.estimates {
             EstimatesChoice::Exact => truth.clone(),
-            EstimatesChoice::Noisy(noisy) => {
-                if (0.0..1.0).contains(&noisy.spread) {
-                    return noisy.of(truth, file.seed);
-                }
-                let what = format!("`spread` is from 0 to below 1, not {}", noisy.spread);
-                self.wrong("tasks.estimates.noisy.spread", what, "");
-                truth.clone()
-            }
+            EstimatesChoice::Noisy(noisy) => noisy.of(truth, file.seed),
             EstimatesChoice::Given(keys) => self.given(keys, file, graph, machine, truth),
         }
     }
