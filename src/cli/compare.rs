@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::cli::run::training::train;
-use crate::cli::run::{Outcome, Workload, cluster, json};
+use crate::cli::run::{self, Outcome, Workload, cluster, json};
 use crate::cli::{Common, Failure, Format};
 use crate::config::Scenario;
 use crate::planning::{Variation, combinations};
@@ -37,14 +37,22 @@ impl Compare {
         // Every combination is checked before the first is run, so that a slip costs no time.
         let mut scenarios = Vec::new();
         let mut clusters = Vec::new();
+        let mut preparations = Vec::new();
         for settings in &all {
             match self.workload.scenario(settings)? {
                 Scenario::Training(scenario) => scenarios.push(scenario),
+                Scenario::Preparation(scenario) => preparations.push(*scenario),
                 Scenario::Cluster(scenario) => clusters.push(*scenario),
             }
         }
         if !clusters.is_empty() {
             let (compared, failed) = cluster::compare(&self.workload, all, clusters, self.seeds)?;
+            self.tell(compared)?;
+            return if failed { Err(Failure::Run(SOME_FAILED.into())) } else { Ok(()) };
+        }
+        if !preparations.is_empty() {
+            let (compared, failed) =
+                run::preparation::compare(&self.workload, all, preparations, self.seeds)?;
             self.tell(compared)?;
             return if failed { Err(Failure::Run(SOME_FAILED.into())) } else { Ok(()) };
         }

@@ -12,6 +12,7 @@ use crate::config::locate;
 use crate::hardware::ShapeSpec;
 use crate::network::NetworkSpec;
 use crate::numeric::optimizer::OptimizerSpec;
+use crate::preparation::packing::PackingSpec;
 use crate::report::table::facts;
 use crate::training::schedule::ScheduleSpec;
 use crate::training::software::SoftwareSpec;
@@ -47,6 +48,7 @@ fn kinds() -> Vec<(&'static str, Vec<Entry>)> {
         ("collectives", members(AlgorithmSpec::MEMBERS)),
         ("compute", members(ComputeSpec::MEMBERS)),
         ("network", members(NetworkSpec::MEMBERS)),
+        ("packings", members(PackingSpec::MEMBERS)),
         ("cluster_schedulers", members(ClusterSchedulerSpec::MEMBERS)),
         ("cluster_placements", members(PlacementSpec::MEMBERS)),
     ]

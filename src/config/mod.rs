@@ -16,6 +16,7 @@ pub mod file;
 mod key_path;
 pub mod locate;
 pub mod marked;
+pub mod preparation;
 pub mod read;
 pub mod training;
 
@@ -23,6 +24,7 @@ pub use cluster::{ClusterFile, ClusterScenario};
 pub use diagnostic::{Diagnostics, Source};
 pub use key_path::KeyPath;
 pub use marked::Locations;
+pub use preparation::{PreparationFile, PreparationScenario};
 pub use read::Override;
 pub use training::{TrainingFile, TrainingScenario};
 
@@ -37,6 +39,8 @@ use crate::config::read::Tree;
 pub enum Scenario {
     /// `training:`
     Training(Box<TrainingScenario>),
+    /// `preparation:`
+    Preparation(Box<PreparationScenario>),
     /// `cluster:`
     Cluster(Box<ClusterScenario>),
 }
@@ -61,6 +65,11 @@ pub fn resolve(source: Source, changes: &[Override]) -> Result<Scenario, Diagnos
         return cluster::resolve::resolve(file, &locations)
             .map(|scenario| Scenario::Cluster(Box::new(scenario)));
     }
+    if tree.has("preparation") {
+        let file = tree.into_typed(&locations)?;
+        return preparation::resolve::resolve(file, &locations)
+            .map(|scenario| Scenario::Preparation(Box::new(scenario)));
+    }
     let file = tree.into_typed(&locations)?;
     training::resolve::resolve(file, &locations).map(|scenario| Scenario::Training(Box::new(scenario)))
 }
@@ -73,7 +82,9 @@ impl Scenario {
     pub fn training(self) -> TrainingScenario {
         match self {
             Scenario::Training(scenario) => *scenario,
-            Scenario::Cluster(_) => panic!("a cluster workload where training was expected"),
+            Scenario::Preparation(_) | Scenario::Cluster(_) => {
+                panic!("a workload of another trade where training was expected")
+            }
         }
     }
 }

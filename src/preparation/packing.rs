@@ -29,7 +29,9 @@ pub trait Packing {
 registry! {
     /// `packing:` of a preparation.
     pub enum PackingSpec: Packing {
+        /// one document after the other, cut where a sequence is full
         "concatenate" => Concatenate(Concatenate),
+        /// each piece where it fits best, cut only where longer than a sequence
         "best_fit" => BestFit(BestFit),
     }
 }

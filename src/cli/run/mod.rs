@@ -3,6 +3,7 @@
 //! Each trade has a file here that runs its scenario and says what came of it as an [`Outcome`].
 
 pub(super) mod cluster;
+pub(super) mod preparation;
 pub(super) mod training;
 
 use std::path::PathBuf;
@@ -83,6 +84,7 @@ impl Run {
         let report = !self.no_report;
         let outcome = match self.workload.scenario(&[])? {
             Scenario::Training(scenario) => training::run(&scenario, report)?,
+            Scenario::Preparation(scenario) => preparation::run(&scenario, report)?,
             Scenario::Cluster(scenario) => cluster::run(&scenario, report)?,
         };
         if report {
@@ -117,6 +119,10 @@ impl Check {
         let (file, description) = match self.workload.scenario(&[])? {
             Scenario::Training(scenario) => {
                 let description = describe(&scenario.plan, &scenario.notes);
+                (Resolved::of(&scenario.file), description)
+            }
+            Scenario::Preparation(scenario) => {
+                let description = crate::report::preparation::describe(&scenario.plan, &scenario.notes);
                 (Resolved::of(&scenario.file), description)
             }
             Scenario::Cluster(scenario) => {
