@@ -178,7 +178,7 @@ fn bounded_queues_follow_the_recurrence_of_flow_shops() {
                     // Room: at most `queue` wait and one is served, so shard i − queue − 1 has left the
                     // queue, and where no queue is, the shard before has left the stage.
                     let room = match (j + 1 < 5, i.checked_sub(queue + 1)) {
-                        (true, Some(before)) if queue > 0 => start[before + 1 - 1][j + 1],
+                        (true, Some(before)) if queue > 0 => start[before][j + 1],
                         (true, Some(before)) => left[before][j + 1],
                         _ => 0,
                     };
