@@ -83,6 +83,10 @@ ids! {
     ReplicaId "replica ";
     /// A job of a cluster.
     JobId "job ";
+    /// A shard of a corpus: documents that are read together.
+    ShardId "shard ";
+    /// A worker of a pool: what serves one item at a time.
+    WorkerId "worker ";
 }
 
 /// A list indexed by its own kind of identity.

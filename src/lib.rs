@@ -13,7 +13,7 @@
 //! | 8 the door | [`config`], [`cli`] |
 //! | 7 the office | [`planning`], [`validation`] |
 //! | 6 the gallery | `metrics`, `report` |
-//! | 5 the trades | [`training`], `preparation`, [`tasks`], `serving`, [`cluster`] |
+//! | 5 the trades | [`training`], [`preparation`], [`tasks`], `serving`, [`cluster`] |
 //! | 4 the works | `program`, `runtime`, [`numeric`] |
 //! | 3 physics | [`compute`], [`network`], [`collective`] |
 //! | 2 the world | [`hardware`], [`model`], [`parallel`] |
@@ -38,6 +38,7 @@ pub mod network;
 pub mod numeric;
 pub mod parallel;
 pub mod planning;
+pub mod preparation;
 pub mod program;
 pub mod registry;
 pub mod report;

@@ -38,10 +38,12 @@ impl Compare {
         let mut scenarios = Vec::new();
         let mut clusters = Vec::new();
         let mut tasks = Vec::new();
+        let mut preparations = Vec::new();
         for settings in &all {
             match self.workload.scenario(settings)? {
                 Scenario::Training(scenario) => scenarios.push(scenario),
                 Scenario::Tasks(scenario) => tasks.push(*scenario),
+                Scenario::Preparation(scenario) => preparations.push(*scenario),
                 Scenario::Cluster(scenario) => clusters.push(*scenario),
             }
         }
@@ -55,9 +57,15 @@ impl Compare {
             self.tell(compared)?;
             return if failed { Err(Failure::Run(SOME_FAILED.into())) } else { Ok(()) };
         }
+        if !preparations.is_empty() {
+            let (compared, failed) =
+                run::preparation::compare(&self.workload, all, preparations, self.seeds)?;
+            self.tell(compared)?;
+            return if failed { Err(Failure::Run(SOME_FAILED.into())) } else { Ok(()) };
+        }
         if self.seeds.is_some_and(|seeds| seeds > 1) {
             return Err(Failure::Argument(
-                "`--seeds` is for workloads of tasks or a cluster; training takes `--vary seed=1,2,3`".into(),
+                "`--seeds` is for workloads of tasks, a preparation or a cluster; training takes `--vary seed=1,2,3`".into(),
             ));
         }
         let name = format!("{}_compared", scenarios[0].file.name);

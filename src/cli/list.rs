@@ -12,6 +12,7 @@ use crate::config::locate;
 use crate::hardware::ShapeSpec;
 use crate::network::NetworkSpec;
 use crate::numeric::optimizer::OptimizerSpec;
+use crate::preparation::packing::PackingSpec;
 use crate::report::table::facts;
 use crate::tasks::generate::TaskGeneratorSpec;
 use crate::tasks::scheduling::TaskSchedulerSpec;
@@ -51,6 +52,7 @@ fn kinds() -> Vec<(&'static str, Vec<Entry>)> {
         ("network", members(NetworkSpec::MEMBERS)),
         ("task_schedulers", members(TaskSchedulerSpec::MEMBERS)),
         ("task_graphs", members(TaskGeneratorSpec::MEMBERS)),
+        ("packings", members(PackingSpec::MEMBERS)),
         ("cluster_schedulers", members(ClusterSchedulerSpec::MEMBERS)),
         ("cluster_placements", members(PlacementSpec::MEMBERS)),
     ]

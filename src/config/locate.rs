@@ -143,6 +143,18 @@ fn not_found(mistakes: &Diagnostics) -> DeviceNotFound {
 /// # Errors
 /// A sentence that says what is wrong with it.
 pub fn text(path: &Path, named_in: &Source) -> Result<Vec<u8>, String> {
+    let bytes = bytes(path, named_in)?;
+    match std::str::from_utf8(&bytes) {
+        Ok(_) => Ok(bytes),
+        Err(why) => Err(format!("`{}` is not UTF-8 text: {why}", path.display())),
+    }
+}
+
+/// A file of data, whatever its bytes are, seen from the file that names it.
+///
+/// # Errors
+/// When there is none, or it is too large.
+pub fn bytes(path: &Path, named_in: &Source) -> Result<Vec<u8>, String> {
     let beside = Path::new(&named_in.name).parent().unwrap_or(Path::new(""));
     let candidates = [beside.join(path), path.to_owned()];
     let path = candidates
@@ -153,11 +165,7 @@ pub fn text(path: &Path, named_in: &Source) -> Result<Vec<u8>, String> {
     if size > LARGEST_TEXT {
         return Err(format!("`{}` has {size} bytes; at most {LARGEST_TEXT} are read", path.display()));
     }
-    let bytes = fs::read(path).map_err(|why| format!("`{}`: {why}", path.display()))?;
-    match std::str::from_utf8(&bytes) {
-        Ok(_) => Ok(bytes),
-        Err(why) => Err(format!("`{}` is not UTF-8 text: {why}", path.display())),
-    }
+    fs::read(path).map_err(|why| format!("`{}`: {why}", path.display()))
 }
 
 fn carried_text(folder: &Dir<'_>, name: &str) -> Option<String> {

@@ -16,6 +16,7 @@ pub mod file;
 mod key_path;
 pub mod locate;
 pub mod marked;
+pub mod preparation;
 pub mod read;
 pub mod tasks;
 pub mod training;
@@ -24,6 +25,7 @@ pub use cluster::{ClusterFile, ClusterScenario};
 pub use diagnostic::{Diagnostics, Source};
 pub use key_path::KeyPath;
 pub use marked::Locations;
+pub use preparation::{PreparationFile, PreparationScenario};
 pub use read::Override;
 pub use tasks::{TasksFile, TasksScenario};
 pub use training::{TrainingFile, TrainingScenario};
@@ -41,6 +43,8 @@ pub enum Scenario {
     Training(Box<TrainingScenario>),
     /// `tasks:`
     Tasks(Box<TasksScenario>),
+    /// `preparation:`
+    Preparation(Box<PreparationScenario>),
     /// `cluster:`
     Cluster(Box<ClusterScenario>),
 }
@@ -69,6 +73,11 @@ pub fn resolve(source: Source, changes: &[Override]) -> Result<Scenario, Diagnos
         let file = tree.into_typed(&locations)?;
         return tasks::resolve::resolve(file, &locations).map(|scenario| Scenario::Tasks(Box::new(scenario)));
     }
+    if tree.has("preparation") {
+        let file = tree.into_typed(&locations)?;
+        return preparation::resolve::resolve(file, &locations)
+            .map(|scenario| Scenario::Preparation(Box::new(scenario)));
+    }
     let file = tree.into_typed(&locations)?;
     training::resolve::resolve(file, &locations).map(|scenario| Scenario::Training(Box::new(scenario)))
 }
@@ -81,7 +90,7 @@ impl Scenario {
     pub fn training(self) -> TrainingScenario {
         match self {
             Scenario::Training(scenario) => *scenario,
-            Scenario::Tasks(_) | Scenario::Cluster(_) => {
+            Scenario::Preparation(_) | Scenario::Tasks(_) | Scenario::Cluster(_) => {
                 panic!("a workload of another trade where training was expected")
             }
         }

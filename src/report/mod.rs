@@ -10,6 +10,7 @@ pub mod figure;
 pub mod html;
 pub mod machine;
 pub mod perfetto;
+pub mod preparation;
 pub mod table;
 pub mod tasks;
 pub mod training;

@@ -3,6 +3,7 @@
 //! Each trade has a file here that runs its scenario and says what came of it as an [`Outcome`].
 
 pub(super) mod cluster;
+pub(super) mod preparation;
 pub(super) mod tasks;
 pub(super) mod training;
 
@@ -85,6 +86,7 @@ impl Run {
         let outcome = match self.workload.scenario(&[])? {
             Scenario::Training(scenario) => training::run(&scenario, report)?,
             Scenario::Tasks(scenario) => tasks::run(&scenario, report)?,
+            Scenario::Preparation(scenario) => preparation::run(&scenario, report)?,
             Scenario::Cluster(scenario) => cluster::run(&scenario, report)?,
         };
         if report {
@@ -123,6 +125,10 @@ impl Check {
             }
             Scenario::Tasks(scenario) => {
                 let description = crate::report::tasks::describe(&scenario.plan, &scenario.notes);
+                (Resolved::of(&scenario.file), description)
+            }
+            Scenario::Preparation(scenario) => {
+                let description = crate::report::preparation::describe(&scenario.plan, &scenario.notes);
                 (Resolved::of(&scenario.file), description)
             }
             Scenario::Cluster(scenario) => {

@@ -1,0 +1,114 @@
+//! Runs a preparation, or compares several.
+
+use crate::cli::Failure;
+use crate::cli::progress::Progress;
+use crate::cli::run::{Outcome, Workload, json};
+use crate::config::{self, PreparationScenario, Scenario};
+use crate::preparation::{self, PreparationOutcome};
+use crate::report::comparison::over_seeds::{Comparison, Variant};
+use crate::report::preparation::comparison::{MEASURES, figures, measured};
+use crate::report::preparation::{PreparationSummary, artefacts, table};
+
+/// Prepares the corpus, and tells what came of it.
+pub(crate) fn run(scenario: &PreparationScenario, report: bool) -> Result<Outcome, Failure> {
+    let (outcome, summary) = simulate(scenario)?;
+    let files = || artefacts(&scenario.plan, &outcome, &summary, &config::write(&scenario.file));
+    Ok(Outcome {
+        name: scenario.file.name.clone(),
+        json: json(&summary),
+        table: table(&summary),
+        artefacts: if report { files() } else { Vec::new() },
+    })
+}
+
+fn simulate(scenario: &PreparationScenario) -> Result<(PreparationOutcome, PreparationSummary), Failure> {
+    let outcome = preparation::run(&scenario.plan).map_err(|failure| Failure::Run(failure.to_string()))?;
+    let summary = PreparationSummary::new(&scenario.file.name, &scenario.plan, &outcome, &scenario.notes);
+    Ok((outcome, summary))
+}
+
+/// Seeds of a comparison whose runs depend on them, unless the user says otherwise.
+const SEEDS: u32 = 5;
+
+/// Runs every combination of settings with the same seeds, and tells them apart; also, whether some of
+/// them failed.
+pub(crate) fn compare(
+    workload: &Workload,
+    all: Vec<Vec<String>>,
+    first: Vec<PreparationScenario>,
+    seeds: Option<u32>,
+) -> Result<(Outcome, bool), Failure> {
+    let chance = first.iter().any(PreparationScenario::depends_on_seed);
+    let count = u64::from(seeds.unwrap_or(if chance { SEEDS } else { 1 }));
+    let mut comparison = Comparison {
+        name: format!("{}_compared", first[0].file.name),
+        seeds: (0..count).map(|more| first[0].file.seed.0.wrapping_add(more)).collect(),
+        measures: MEASURES.to_vec(),
+        variants: Vec::new(),
+        notes: Vec::new(),
+    };
+    if !chance && count == 1 {
+        comparison.notes.push("nothing in these runs is left to chance: one run of each tells all".into());
+    }
+    let mut progress = Progress::of(count * all.len() as u64, "runs");
+    let mut drawn = Vec::new();
+    for (settings, scenario) in all.into_iter().zip(first) {
+        let before = drawn.len() as u64 * count;
+        let tell = |done| progress.tell(before + done, || settings.join(" "));
+        let ran = match over_seeds(workload, &settings, scenario, count, tell) {
+            Ok(summaries) => Ok(summaries),
+            Err(Failure::Run(why)) => Err(why),
+            Err(other) => return Err(other),
+        };
+        let values = ran.as_ref().map(|ran| columns(ran)).map_err(Clone::clone);
+        let variant = Variant { settings, values };
+        drawn.push((variant.name(), ran.unwrap_or_default()));
+        comparison.variants.push(variant);
+    }
+    progress.end(&format!("{}: {} variants", comparison.name, drawn.len()));
+    let failed = comparison.variants.iter().any(|variant| variant.values.is_err());
+    let outcome = Outcome {
+        name: comparison.name.clone(),
+        json: json(&comparison.summary()),
+        table: comparison.table(),
+        artefacts: comparison.artefacts(figures(&drawn)),
+    };
+    Ok((outcome, failed))
+}
+
+/// Runs a scenario and then the same with the following seeds.
+fn over_seeds(
+    workload: &Workload,
+    settings: &[String],
+    scenario: PreparationScenario,
+    count: u64,
+    mut tell: impl FnMut(u64),
+) -> Result<Vec<PreparationSummary>, Failure> {
+    let start = scenario.file.seed.0;
+    let mut scenario = scenario;
+    let mut summaries = Vec::new();
+    for more in 0..count {
+        if more > 0 {
+            scenario = seeded(workload, settings, start.wrapping_add(more))?;
+        }
+        summaries.push(simulate(&scenario)?.1);
+        tell(more + 1);
+    }
+    Ok(summaries)
+}
+
+/// By measure, a number for each seed.
+fn columns(summaries: &[PreparationSummary]) -> Vec<Vec<f64>> {
+    let rows: Vec<_> = summaries.iter().map(measured).collect();
+    (0..MEASURES.len()).map(|measure| rows.iter().map(|row| row[measure]).collect()).collect()
+}
+
+/// A combination of settings with a seed.
+fn seeded(workload: &Workload, settings: &[String], seed: u64) -> Result<PreparationScenario, Failure> {
+    match workload.seeded(seed).scenario(settings)? {
+        Scenario::Preparation(scenario) => Ok(*scenario),
+        Scenario::Training(_) | Scenario::Tasks(_) | Scenario::Cluster(_) => {
+            unreachable!("a seed does not change the trade")
+        }
+    }
+}

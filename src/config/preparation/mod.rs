@@ -1,0 +1,7 @@
+//! Workloads with `preparation:`.
+
+pub mod file;
+pub mod resolve;
+
+pub use file::PreparationFile;
+pub use resolve::PreparationScenario;
