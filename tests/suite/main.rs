@@ -18,3 +18,4 @@ mod readme;
 mod runs;
 mod scalesim;
 mod schedules;
+mod serving;
