@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::ids::ReplicaId;
 use crate::units::SimDuration;
 
 /// Some tokens of one prompt that a step computes.
@@ -65,13 +66,13 @@ pub struct StageTime {
 
 /// Says how long steps take.
 ///
-/// Contract: the same shape always takes the same time; a step with work takes some.
+/// Contract: the same shape always takes the same time on the same replica; a step with work takes some.
 pub trait StepCost {
     /// Pipeline stages.
     fn stages(&self) -> usize;
 
-    /// What a stage does in a step.
-    fn time(&mut self, stage: usize, step: &StepShape) -> StageTime;
+    /// What a stage of a replica does in a step.
+    fn time(&mut self, replica: ReplicaId, stage: usize, step: &StepShape) -> StageTime;
 }
 
 /// fixed + per_token · tokens, on one stage.
@@ -89,7 +90,7 @@ impl StepCost for Affine {
         1
     }
 
-    fn time(&mut self, _stage: usize, step: &StepShape) -> StageTime {
+    fn time(&mut self, _replica: ReplicaId, _stage: usize, step: &StepShape) -> StageTime {
         StageTime { busy: self.fixed + self.per_token * step.tokens, sending: SimDuration::ZERO }
     }
 }

@@ -19,6 +19,7 @@
 //! - [`kv`]: the blocks;
 //! - [`view`]: what a policy sees, and how it drafts an answer;
 //! - [`batching`], [`routing`]: the policies;
+//! - [`memory`]: how many blocks a device has room for;
 //! - [`cost`], [`priced`]: how long steps take;
 //! - [`mechanism`]: the run;
 //! - [`outcome`]: what came of it.
@@ -28,6 +29,7 @@ pub mod batching;
 pub mod cost;
 pub mod kv;
 pub mod mechanism;
+pub mod memory;
 pub mod outcome;
 pub mod priced;
 pub mod readers;

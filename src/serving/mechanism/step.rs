@@ -92,7 +92,7 @@ impl Serving<'_> {
         site.record.tokens += self.shape.tokens;
         let mut at = now;
         for (stage, free_at) in site.free_at.iter_mut().enumerate() {
-            let time = self.cost.time(stage, &self.shape);
+            let time = self.cost.time(replica, stage, &self.shape);
             at = at.max(*free_at) + time.busy;
             *free_at = at;
             at += time.sending;
