@@ -41,6 +41,9 @@ impl Compare {
             match self.workload.scenario(settings)? {
                 Scenario::Training(scenario) => scenarios.push(scenario),
                 Scenario::Cluster(scenario) => clusters.push(*scenario),
+                Scenario::Serving(_) => {
+                    return Err(Failure::Argument("serving workloads cannot be compared yet".into()));
+                }
             }
         }
         if !clusters.is_empty() {

@@ -13,6 +13,8 @@ use crate::hardware::ShapeSpec;
 use crate::network::NetworkSpec;
 use crate::numeric::optimizer::OptimizerSpec;
 use crate::report::table::facts;
+use crate::serving::batching::BatchingSpec;
+use crate::serving::routing::RoutingSpec;
 use crate::training::schedule::ScheduleSpec;
 use crate::training::sync::SyncSpec;
 
@@ -47,6 +49,8 @@ fn kinds() -> Vec<(&'static str, Vec<Entry>)> {
         ("network", members(NetworkSpec::MEMBERS)),
         ("cluster_schedulers", members(ClusterSchedulerSpec::MEMBERS)),
         ("cluster_placements", members(PlacementSpec::MEMBERS)),
+        ("batching", members(BatchingSpec::MEMBERS)),
+        ("routing", members(RoutingSpec::MEMBERS)),
     ]
 }
 

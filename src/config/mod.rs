@@ -17,6 +17,7 @@ mod key_path;
 pub mod locate;
 pub mod marked;
 pub mod read;
+pub mod serving;
 pub mod training;
 
 pub use cluster::{ClusterFile, ClusterScenario};
@@ -24,6 +25,7 @@ pub use diagnostic::{Diagnostics, Source};
 pub use key_path::KeyPath;
 pub use marked::Locations;
 pub use read::Override;
+pub use serving::{ServingFile, ServingScenario};
 pub use training::{TrainingFile, TrainingScenario};
 
 use std::path::Path;
@@ -39,6 +41,8 @@ pub enum Scenario {
     Training(Box<TrainingScenario>),
     /// `cluster:`
     Cluster(Box<ClusterScenario>),
+    /// `serving:`
+    Serving(Box<ServingScenario>),
 }
 
 /// The scenario that a workload file describes, with changes.
@@ -61,6 +65,11 @@ pub fn resolve(source: Source, changes: &[Override]) -> Result<Scenario, Diagnos
         return cluster::resolve::resolve(file, &locations)
             .map(|scenario| Scenario::Cluster(Box::new(scenario)));
     }
+    if tree.has("serving") {
+        let file = tree.into_typed(&locations)?;
+        return serving::resolve::resolve(file, &locations)
+            .map(|scenario| Scenario::Serving(Box::new(scenario)));
+    }
     let file = tree.into_typed(&locations)?;
     training::resolve::resolve(file, &locations).map(|scenario| Scenario::Training(Box::new(scenario)))
 }
@@ -74,6 +83,7 @@ impl Scenario {
         match self {
             Scenario::Training(scenario) => *scenario,
             Scenario::Cluster(_) => panic!("a cluster workload where training was expected"),
+            Scenario::Serving(_) => panic!("a serving workload where training was expected"),
         }
     }
 }

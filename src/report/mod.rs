@@ -10,6 +10,7 @@ pub mod figure;
 pub mod html;
 pub mod machine;
 pub mod perfetto;
+pub mod serving;
 pub mod table;
 pub mod training;
 pub mod writer;

@@ -22,7 +22,7 @@
 //! - [`memory`]: how many blocks a device has room for;
 //! - [`cost`], [`priced`]: how long steps take;
 //! - [`mechanism`]: the run;
-//! - [`outcome`]: what came of it.
+//! - [`outcome`], [`slo`]: what came of it, and whether that is good.
 
 pub mod arrivals;
 pub mod batching;
@@ -35,6 +35,7 @@ pub mod priced;
 pub mod readers;
 pub mod request;
 pub mod routing;
+pub mod slo;
 #[cfg(test)]
 mod tests;
 pub mod view;

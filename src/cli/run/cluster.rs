@@ -107,6 +107,6 @@ pub(crate) fn compare(
 fn seeded(workload: &Workload, settings: &[String], seed: u64) -> Result<ClusterScenario, Failure> {
     match workload.seeded(seed).scenario(settings)? {
         Scenario::Cluster(scenario) => Ok(*scenario),
-        Scenario::Training(_) => unreachable!("a seed does not change the trade"),
+        Scenario::Training(_) | Scenario::Serving(_) => unreachable!("a seed does not change the trade"),
     }
 }

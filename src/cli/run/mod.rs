@@ -3,6 +3,7 @@
 //! Each trade has a file here that runs its scenario and says what came of it as an [`Outcome`].
 
 pub(super) mod cluster;
+pub(super) mod serving;
 pub(super) mod training;
 
 use std::path::PathBuf;
@@ -84,6 +85,7 @@ impl Run {
         let outcome = match self.workload.scenario(&[])? {
             Scenario::Training(scenario) => training::run(&scenario, report)?,
             Scenario::Cluster(scenario) => cluster::run(&scenario, report)?,
+            Scenario::Serving(scenario) => serving::run(&scenario, report)?,
         };
         if report {
             let folder = self.common.folder(&outcome.name);
@@ -121,6 +123,10 @@ impl Check {
             }
             Scenario::Cluster(scenario) => {
                 let description = crate::report::cluster::describe(&scenario.plan, &scenario.notes);
+                (Resolved::of(&scenario.file), description)
+            }
+            Scenario::Serving(scenario) => {
+                let description = crate::report::serving::describe(&scenario.plan, &scenario.notes);
                 (Resolved::of(&scenario.file), description)
             }
         };

@@ -17,9 +17,8 @@ pub struct Published {
 }
 
 /// The values of `model_type` that are understood.
-pub const MODEL_TYPES: [&str; 9] = [
-    "llama", "mistral", "qwen2", "qwen3", "mixtral", "qwen2_moe", "qwen3_moe", "gpt2", "gpt_neox",
-];
+pub const MODEL_TYPES: [&str; 9] =
+    ["llama", "mistral", "qwen2", "qwen3", "mixtral", "qwen2_moe", "qwen3_moe", "gpt2", "gpt_neox"];
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]

@@ -96,9 +96,7 @@ impl Exchanges {
         let (kind, group) = match which {
             Which::AllReduce => (CollectiveKind::AllReduce, Arc::clone(&groups[stage])),
             Which::AllGather => (CollectiveKind::AllGather, Arc::clone(&groups[stage])),
-            Which::Send => {
-                (CollectiveKind::SendReceive, Arc::from([groups[stage][0], groups[stage + 1][0]]))
-            }
+            Which::Send => (CollectiveKind::SendReceive, Arc::from([groups[stage][0], groups[stage + 1][0]])),
         };
         let call = Collective { kind, bytes: Bytes(bytes), group };
         let plan = self.algorithm.plan(&call, &self.topology);

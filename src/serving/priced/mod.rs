@@ -153,8 +153,7 @@ impl StepCost for Priced {
         let last = stage + 1 == self.stages();
         let [plain, sparse] = self.blocks_of(stage);
         let [plain_time, sparse_time] = self.block(tokens);
-        let mut picos =
-            plain * plain_time + sparse * sparse_time + (plain + sparse) * self.attention(step);
+        let mut picos = plain * plain_time + sparse * sparse_time + (plain + sparse) * self.attention(step);
         let width = self.layout.precision;
         let state = width.bytes_of(tokens * self.layout.decoder.hidden);
         if self.layout.tensor > 1 {

@@ -48,7 +48,10 @@ fn every_request_is_served_under_every_policy() {
             let gaps: u64 = outcome.gaps.iter().map(|&(gap, count)| gap * u64::from(count)).sum();
             let decodes: u64 = outcome.gaps.iter().map(|&(_, count)| u64::from(count)).sum();
             assert_eq!(gaps, between);
-            assert_eq!(decodes, plan.requests.iter().map(|request| u64::from(request.output) - 1).sum::<u64>());
+            assert_eq!(
+                decodes,
+                plan.requests.iter().map(|request| u64::from(request.output) - 1).sum::<u64>()
+            );
             let needed: u64 = plan.requests.iter().map(Request::cached_at_most).sum();
             let computed: u64 = outcome.replicas.iter().map(|replica| replica.tokens).sum();
             assert_eq!(computed, needed + outcome.recomputed);
