@@ -13,7 +13,7 @@
 //! | 8 the door | [`config`], [`cli`] |
 //! | 7 the office | [`planning`], [`validation`] |
 //! | 6 the gallery | `metrics`, `report` |
-//! | 5 the trades | [`training`], [`preparation`], [`tasks`], `serving`, [`cluster`] |
+//! | 5 the trades | [`training`], [`preparation`], [`tasks`], [`serving`], [`cluster`] |
 //! | 4 the works | `program`, `runtime`, [`numeric`] |
 //! | 3 physics | [`compute`], [`network`], [`collective`] |
 //! | 2 the world | [`hardware`], [`model`], [`parallel`] |
@@ -44,6 +44,7 @@ pub mod registry;
 pub mod report;
 pub mod rng;
 pub mod runtime;
+pub mod serving;
 pub mod tasks;
 pub mod trace;
 pub mod training;

@@ -45,6 +45,9 @@ impl Compare {
                 Scenario::Tasks(scenario) => tasks.push(*scenario),
                 Scenario::Preparation(scenario) => preparations.push(*scenario),
                 Scenario::Cluster(scenario) => clusters.push(*scenario),
+                Scenario::Serving(_) => {
+                    return Err(Failure::Argument("serving workloads cannot be compared yet".into()));
+                }
             }
         }
         if !clusters.is_empty() {

@@ -14,6 +14,8 @@ use crate::network::NetworkSpec;
 use crate::numeric::optimizer::OptimizerSpec;
 use crate::preparation::packing::PackingSpec;
 use crate::report::table::facts;
+use crate::serving::batching::BatchingSpec;
+use crate::serving::routing::RoutingSpec;
 use crate::tasks::generate::TaskGeneratorSpec;
 use crate::tasks::scheduling::TaskSchedulerSpec;
 use crate::training::schedule::ScheduleSpec;
@@ -55,6 +57,8 @@ fn kinds() -> Vec<(&'static str, Vec<Entry>)> {
         ("packings", members(PackingSpec::MEMBERS)),
         ("cluster_schedulers", members(ClusterSchedulerSpec::MEMBERS)),
         ("cluster_placements", members(PlacementSpec::MEMBERS)),
+        ("batching", members(BatchingSpec::MEMBERS)),
+        ("routing", members(RoutingSpec::MEMBERS)),
     ]
 }
 

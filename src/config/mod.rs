@@ -18,6 +18,7 @@ pub mod locate;
 pub mod marked;
 pub mod preparation;
 pub mod read;
+pub mod serving;
 pub mod tasks;
 pub mod training;
 
@@ -27,6 +28,7 @@ pub use key_path::KeyPath;
 pub use marked::Locations;
 pub use preparation::{PreparationFile, PreparationScenario};
 pub use read::Override;
+pub use serving::{ServingFile, ServingScenario};
 pub use tasks::{TasksFile, TasksScenario};
 pub use training::{TrainingFile, TrainingScenario};
 
@@ -47,6 +49,8 @@ pub enum Scenario {
     Preparation(Box<PreparationScenario>),
     /// `cluster:`
     Cluster(Box<ClusterScenario>),
+    /// `serving:`
+    Serving(Box<ServingScenario>),
 }
 
 /// The scenario that a workload file describes, with changes.
@@ -78,6 +82,11 @@ pub fn resolve(source: Source, changes: &[Override]) -> Result<Scenario, Diagnos
         return preparation::resolve::resolve(file, &locations)
             .map(|scenario| Scenario::Preparation(Box::new(scenario)));
     }
+    if tree.has("serving") {
+        let file = tree.into_typed(&locations)?;
+        return serving::resolve::resolve(file, &locations)
+            .map(|scenario| Scenario::Serving(Box::new(scenario)));
+    }
     let file = tree.into_typed(&locations)?;
     training::resolve::resolve(file, &locations).map(|scenario| Scenario::Training(Box::new(scenario)))
 }
@@ -90,9 +99,7 @@ impl Scenario {
     pub fn training(self) -> TrainingScenario {
         match self {
             Scenario::Training(scenario) => *scenario,
-            Scenario::Preparation(_) | Scenario::Tasks(_) | Scenario::Cluster(_) => {
-                panic!("a workload of another trade where training was expected")
-            }
+            _ => panic!("a workload of another trade where training was expected"),
         }
     }
 }

@@ -4,10 +4,12 @@
 //! parameters each piece has, how tensor parallelism splits them, and what they start as. It knows
 //! nothing of devices, of time, or of who trains it.
 
+pub mod decoder;
 mod gpt;
 mod parameter;
 mod simple;
 
+pub use decoder::Decoder;
 pub use gpt::Gpt;
 pub use parameter::{Init, Parameter, Split};
 pub use simple::{Linear, Mlp};

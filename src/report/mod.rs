@@ -11,6 +11,7 @@ pub mod html;
 pub mod machine;
 pub mod perfetto;
 pub mod preparation;
+pub mod serving;
 pub mod table;
 pub mod tasks;
 pub mod training;

@@ -18,4 +18,5 @@ mod readme;
 mod runs;
 mod scalesim;
 mod schedules;
+mod serving;
 mod tasks;

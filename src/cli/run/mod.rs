@@ -4,6 +4,7 @@
 
 pub(super) mod cluster;
 pub(super) mod preparation;
+pub(super) mod serving;
 pub(super) mod tasks;
 pub(super) mod training;
 
@@ -88,6 +89,7 @@ impl Run {
             Scenario::Tasks(scenario) => tasks::run(&scenario, report)?,
             Scenario::Preparation(scenario) => preparation::run(&scenario, report)?,
             Scenario::Cluster(scenario) => cluster::run(&scenario, report)?,
+            Scenario::Serving(scenario) => serving::run(&scenario, report)?,
         };
         if report {
             let folder = self.common.folder(&outcome.name);
@@ -133,6 +135,10 @@ impl Check {
             }
             Scenario::Cluster(scenario) => {
                 let description = crate::report::cluster::describe(&scenario.plan, &scenario.notes);
+                (Resolved::of(&scenario.file), description)
+            }
+            Scenario::Serving(scenario) => {
+                let description = crate::report::serving::describe(&scenario.plan, &scenario.notes);
                 (Resolved::of(&scenario.file), description)
             }
         };
