@@ -45,7 +45,7 @@ pub(super) fn all(plan: &ServingPlan, outcome: &ServingOutcome, slo: &Slo) -> Ve
             name: "kv_cache",
             title: "KV cache over time",
             caption: "Blocks in use on all replicas; means over short stretches.",
-            svg: chart("KV cache", "blocks", in_use, Some(("all blocks".into(), total))).draw().to_string(),
+            svg: chart("KV cache", "blocks", in_use, Some(("cache".into(), total))).draw().to_string(),
         },
         Figure {
             name: "latency",

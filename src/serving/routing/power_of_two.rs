@@ -15,7 +15,7 @@ use crate::serving::routing::{ReplicaView, RoutingPolicy, least};
 #[serde(deny_unknown_fields, default)]
 pub struct PowerOfTwo {
     #[serde(skip)]
-    stream: Option<Stream>,
+    stream: Option<Box<Stream>>,
 }
 
 impl RoutingPolicy for PowerOfTwo {
@@ -32,7 +32,7 @@ impl RoutingPolicy for PowerOfTwo {
     }
 
     fn seed(&mut self, seed: Seed) {
-        self.stream = Some(seed.stream("routing"));
+        self.stream = Some(Box::new(seed.stream("routing")));
     }
 
     fn draws(&self) -> bool {
