@@ -252,7 +252,7 @@ pub fn even_stages(model: &Model, stages: u32) -> Result<IdVec<Stage, Range<usiz
         .map(|(index, _)| index)
         .collect();
     let count = layers.len() as u32;
-    if stages == 0 || !count.is_multiple_of(stages) {
+    if stages == 0 || count < stages || !count.is_multiple_of(stages) {
         let fits: Vec<String> =
             (1..=count).filter(|n| count.is_multiple_of(*n)).map(|n| n.to_string()).collect();
         return Err(format!(
