@@ -20,6 +20,7 @@ use crate::tasks::generate::TaskGeneratorSpec;
 use crate::tasks::scheduling::TaskSchedulerSpec;
 use crate::training::schedule::ScheduleSpec;
 use crate::training::software::SoftwareSpec;
+use crate::training::compression::CompressionSpec;
 use crate::training::sync::SyncSpec;
 
 /// `trainyard list`.
@@ -47,6 +48,7 @@ fn kinds() -> Vec<(&'static str, Vec<Entry>)> {
         ("shapes", members(ShapeSpec::MEMBERS)),
         ("schedules", members(ScheduleSpec::MEMBERS)),
         ("syncs", members(SyncSpec::MEMBERS)),
+        ("compressions", members(CompressionSpec::MEMBERS)),
         ("software", members(SoftwareSpec::MEMBERS)),
         ("optimizers", members(OptimizerSpec::MEMBERS)),
         ("collectives", members(AlgorithmSpec::MEMBERS)),

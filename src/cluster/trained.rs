@@ -14,6 +14,7 @@ use crate::model::Model;
 use crate::network::{NetworkSpec, links_of};
 use crate::numeric::optimizer::OptimizerSpec;
 use crate::parallel::Mesh;
+use crate::training::compression::CompressionSpec;
 use crate::training::recompute::Recompute;
 use crate::training::schedule::ScheduleSpec;
 use crate::training::software::SoftwareSpec;
@@ -77,6 +78,7 @@ impl Profile {
             precision: self.precision,
             schedule: self.schedule.clone(),
             sync: self.sync.clone(),
+            compression: CompressionSpec::from_name("none").expect("a listed compression"),
             bucket: self.bucket,
             sequence_parallel: false,
             recompute: Recompute::None,

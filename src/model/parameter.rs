@@ -67,6 +67,15 @@ impl Parameter {
         }
     }
 
+    /// Rows and columns of what each of `ranks` tensor-parallel ranks holds.
+    pub fn shard_shape(&self, ranks: u64) -> (u64, u64) {
+        match self.split {
+            Split::Whole => (self.rows, self.columns),
+            Split::Rows => (self.rows / ranks, self.columns),
+            Split::Columns { .. } => (self.rows, self.columns / ranks),
+        }
+    }
+
     /// Whether every tensor-parallel rank holds all of it.
     pub fn is_replicated(&self) -> bool {
         self.split == Split::Whole

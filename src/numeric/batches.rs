@@ -59,6 +59,11 @@ impl Batches {
         Batches { source: Source::Sequences { windows, per_step }, seed }
     }
 
+    /// The seed of the streams that samples are drawn from.
+    pub(super) fn seed(&self) -> Seed {
+        self.seed
+    }
+
     /// Points in the order in which they are written, over and over, `per_step` a step; all of them are
     /// trained on, and the held-out loss is that of the same points.
     pub fn of_points(features: &[Vec<f32>], targets: Vec<f32>, per_step: usize, seed: Seed) -> Self {

@@ -10,8 +10,11 @@ use crate::numeric::layers::cross_entropy::{self, Classes, Softmax};
 use crate::numeric::layers::embedding::{self, Positions};
 use crate::numeric::layers::linear::{Linear, backward_bias};
 use crate::numeric::layers::{gelu, layer_norm, pointwise, relu, squared_error};
-use crate::numeric::optimizer::{Now, OptimizerSpec};
-use crate::program::{Formula, Program};
+use crate::numeric::low_rank::LowRank;
+use crate::numeric::optimizer::{Now, OptimizerSpec, outer};
+use crate::numeric::packing;
+use crate::program::{Formula, Packing, Program};
+use crate::rng::Stream;
 
 /// What formulas need beside their operands.
 pub(super) struct Context {
@@ -65,6 +68,12 @@ impl Context {
             let micro_batch = op.label.micro_batch.map_or(String::new(), |mb| format!(", {mb}"));
             self.first_not_finite = Some(format!("{layer} on {}{micro_batch} ({})", op.rank, op.label.name));
         }
+    }
+
+    /// Where all replicas draw the same places from.
+    fn places(&self, packing: Packing) -> Stream {
+        let bucket = if let Packing::Random { bucket, .. } = packing { bucket } else { 0 };
+        self.batches.seed().stream(&format!("places of bucket {bucket} in {}", self.step))
     }
 
     fn now(&self, rule: crate::program::OptimizerRule) -> Now {
@@ -170,12 +179,39 @@ pub(super) fn apply(formula: &Formula, context: &mut Context, operands: Operands
                 gradients.iter_mut().for_each(|numbers| pointwise::scale(limit / norm, numbers));
             }
         }
+        (Formula::Pack { packing }, gradients, [packet], errors) => {
+            packing::pack(packing, gradients, errors, packet, || context.places(packing));
+        }
+        (Formula::Unpack { packing, members }, [packets], [], gradients) => {
+            packing::unpack(packing, members as usize, packets, gradients, || context.places(packing));
+        }
+        (Formula::SumPieces { format, block, members }, [pieces], [sum], []) => {
+            let mut sent = pieces.chunks_exact(pieces.len() / members as usize);
+            sum.copy_from_slice(sent.next().expect("at least one member"));
+            sent.for_each(|piece| pointwise::accumulate(piece, sum));
+            format.round_blocks(sum, block as usize);
+        }
+        (Formula::LowRankLeft { columns, rank }, [q], [p], [g, e @ ..]) => {
+            low_rank(columns, rank).left(q, p, g, e.first());
+        }
+        (Formula::LowRankRight { columns, rank }, [g], [], [p, q]) => low_rank(columns, rank).right(g, p, q),
+        (Formula::LowRankSum { columns, rank, members }, [p, q], [], [g, e @ ..]) => {
+            low_rank(columns, rank).sum(p, q, members, g, e.first_mut());
+        }
+        (Formula::Outer { rule }, [], [], [weights, last, velocity]) => {
+            let inner = context.optimizer.rate().at(context.step, context.steps) as f32;
+            outer(rule, inner, weights, last, velocity);
+        }
         (Formula::Optimizer { rule }, [gradient], [], [weights, moments @ ..]) => {
             let now = context.now(rule);
             context.optimizer.step(now, gradient, weights, moments);
         }
         (formula, ..) => panic!("{formula:?} has other operands than it says"),
     }
+}
+
+fn low_rank(columns: u32, rank: u32) -> LowRank {
+    LowRank { columns: columns as usize, rank: rank as usize }
 }
 
 fn linear(inputs: u32, outputs: u32) -> Linear {

@@ -21,6 +21,12 @@ pub fn whole(parameter: &Parameter, seed: Seed) -> Vec<f32> {
     }
 }
 
+/// Standard normal numbers from a stream named after the parameter.
+pub fn factor(parameter: &Parameter, elements: usize) -> Vec<f32> {
+    let mut stream = Seed(0).stream(&format!("factor of {}", parameter.name));
+    (0..elements).map(|_| normal(&mut stream) as f32).collect()
+}
+
 /// A normal deviate (Box and Muller, "A Note on the Generation of Random Normal Deviates", 1958).
 fn normal(stream: &mut Stream) -> f64 {
     let (radius, angle): (f64, f64) = (stream.random(), stream.random());

@@ -12,11 +12,14 @@ pub mod batches;
 mod formulas;
 pub mod initial;
 pub mod layers;
+mod low_rank;
 pub mod matmul;
 pub mod optimizer;
+mod packing;
 mod payload;
 mod races;
 pub mod real;
+pub mod rounding;
 #[cfg(test)]
 mod support;
 pub mod values;

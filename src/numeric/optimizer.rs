@@ -9,7 +9,7 @@ use multiversion::multiversion;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::StepIndex;
-use crate::program::OptimizerRule;
+use crate::program::{OptimizerRule, OuterRule};
 use crate::registry;
 
 registry! {
@@ -334,6 +334,30 @@ fn adapt(by: Adapt, gradient: &[f32], weights: &mut [f32], m: &mut [f32], v: &mu
         *m += by.to_mean * (g - *m);
         *v = by.keep_square * *v + by.to_square * g * g;
         *w = *w * by.shrink - by.size * *m / (v.sqrt() * by.root + by.epsilon);
+    }
+}
+
+/// Steps the average of replicas on from the last one; `inner` is the inner learning rate.
+pub(super) fn outer(
+    rule: OuterRule,
+    inner: f32,
+    weights: &mut [f32],
+    last: &mut [f32],
+    velocity: &mut [f32],
+) {
+    for ((w, a), v) in weights.iter_mut().zip(last).zip(velocity) {
+        let by = *a - *w;
+        *w = match rule {
+            OuterRule::Nesterov { rate, momentum } => {
+                *v = momentum * *v + by;
+                *a - rate * (by + momentum * *v)
+            }
+            OuterRule::Slow { rate, momentum } => {
+                *v = momentum * *v + by / inner;
+                *a - rate * inner * *v
+            }
+        };
+        *a = *w;
     }
 }
 

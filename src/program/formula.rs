@@ -19,6 +19,67 @@ pub enum OptimizerRule {
     Plain,
 }
 
+/// How the average of several replicas is stepped on from the last one, a: what they did, Δ = a − mean,
+/// is taken for a gradient. Afterwards all replicas, and a, are at the result.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum OuterRule {
+    /// v ← μ·v + Δ; w = a − η·(Δ + μ·v).
+    Nesterov {
+        /// η.
+        rate: f32,
+        /// μ.
+        momentum: f32,
+    },
+    /// v ← β·v + Δ/γ; w = a − α·γ·v, γ being the inner learning rate.
+    Slow {
+        /// α.
+        rate: f32,
+        /// β.
+        momentum: f32,
+    },
+}
+
+/// A narrow number format that numbers are rounded to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Integers from −127 to 127.
+    I8,
+    /// Four exponent bits and three of mantissa, no infinities; the largest is 448.
+    E4M3,
+    /// Five exponent bits and two of mantissa; the largest is 57,344.
+    E5M2,
+    /// IEEE 754 half precision.
+    F16,
+    /// The upper half of single precision.
+    Bf16,
+}
+
+/// What a replica sends of a bucket of gradients.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Packing {
+    /// The `keep` largest numbers, then their places.
+    Largest {
+        /// How many.
+        keep: u32,
+    },
+    /// `keep` numbers from places drawn from the step and the bucket.
+    Random {
+        /// How many.
+        keep: u32,
+        /// Which bucket of the step.
+        bucket: u32,
+    },
+    /// For each buffer its signs times its mean magnitude.
+    Sign,
+    /// Every number, rounded.
+    Narrow {
+        /// To which format.
+        format: Format,
+        /// Numbers that share a scale.
+        block: u32,
+    },
+}
+
 /// What an instruction computes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Formula {
@@ -204,6 +265,57 @@ pub enum Formula {
     Clip {
         /// The greatest norm that is left alone.
         limit: f32,
+    },
+    /// What is sent of gradients and what was kept of earlier ones: p = g + e; writes C(p), e = p − C(p).
+    /// Reads \[g…\] writes \[packet\] updates \[e…\], or no e where nothing is kept.
+    Pack {
+        /// What is sent.
+        packing: Packing,
+    },
+    /// g = the sum of the members' packets. Reads \[packets\] updates \[g…\].
+    Unpack {
+        /// What was sent.
+        packing: Packing,
+        /// How many packets there are.
+        members: u32,
+    },
+    /// Sums the pieces that the members sent, and rounds the sum. Reads \[pieces\] writes \[piece\].
+    SumPieces {
+        /// To which format.
+        format: Format,
+        /// Numbers that share a scale.
+        block: u32,
+        /// How many pieces there are.
+        members: u32,
+    },
+    /// g += e; p = g·q. Reads \[q\] writes \[p\] updates \[g\] or \[g, e\].
+    LowRankLeft {
+        /// Columns of the gradient.
+        columns: u32,
+        /// Columns of p and q.
+        rank: u32,
+    },
+    /// p becomes orthonormal, column by column (Gram–Schmidt); q = gᵀ·p. Reads \[g\] updates \[p, q\].
+    LowRankRight {
+        /// Columns of the gradient.
+        columns: u32,
+        /// Columns of p and q.
+        rank: u32,
+    },
+    /// e = g − p·qᵀ / members; g = p·qᵀ. Reads \[p, q\] updates \[g\] or \[g, e\].
+    LowRankSum {
+        /// Columns of the gradient.
+        columns: u32,
+        /// Columns of p and q.
+        rank: u32,
+        /// Replicas that summed q.
+        members: u32,
+    },
+
+    /// Steps the average of replicas on from the last one. Updates \[w, a, v\].
+    Outer {
+        /// How.
+        rule: OuterRule,
     },
     /// One optimiser step of weights \[w\] by gradients \[g\]. Reads \[g\] updates \[w, state…\].
     Optimizer {

@@ -24,7 +24,7 @@ mod view;
 pub use crate::collective::Reduction;
 pub use builder::{Builder, ExchangeSpec, InstructionSpec, OpSpec, Part};
 pub use exchange::{Exchange, Folded, Participant};
-pub use formula::{Formula, OptimizerRule};
+pub use formula::{Format, Formula, OptimizerRule, OuterRule, Packing};
 pub use view::petgraph_view;
 
 use std::ops::Range;

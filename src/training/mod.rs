@@ -6,6 +6,7 @@
 //!
 //! Training knows nothing of serving, tasks or clusters, reads no files and draws nothing.
 
+pub mod compression;
 pub mod lower;
 pub mod recompute;
 mod run;
@@ -20,12 +21,13 @@ pub use run::{Observer, Silent, StepReport, TrainingFailure, TrainingOutcome, ru
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::collective::AlgorithmSpec;
+use crate::collective::{AlgorithmSpec, CollectiveKind};
 use crate::hardware::{Precision, Topology};
 use crate::ids::{DeviceId, Id, IdVec, MicroBatch, Rank, Stage};
 use crate::model::{Model, Piece};
 use crate::numeric::optimizer::OptimizerSpec;
 use crate::parallel::{Axis, Coordinates, Mesh};
+use crate::training::compression::{CompressionSpec, Scheme};
 use crate::training::recompute::Recompute;
 use crate::training::schedule::{PipelineShape, ScheduleSpec};
 use crate::training::software::SoftwareSpec;
@@ -58,6 +60,8 @@ pub struct TrainingPlan {
     pub schedule: ScheduleSpec,
     /// What replicas exchange.
     pub sync: SyncSpec,
+    /// What of a gradient is sent.
+    pub compression: CompressionSpec,
     /// Least size of a gradient bucket.
     pub bucket: Bytes,
     /// Whether tensor ranks also split the rows of what they hold in common (Korthikanti et al. 2022).
@@ -198,6 +202,26 @@ impl TrainingPlan {
         let sharers = self.sharers() as usize;
         let at = self.mesh.coordinates(rank).data as usize % sharers;
         self.mesh.group(rank, Axis::Data).into_iter().skip(at).step_by(sharers).collect()
+    }
+
+    /// The collectives of a step, and along which axis.
+    pub fn collectives(&self) -> Vec<(Axis, CollectiveKind)> {
+        use CollectiveKind::{AllGather, AllReduce, AllToAll, ReduceScatter};
+        let along = |axis, kinds: &[CollectiveKind]| kinds.iter().map(|&kind| (axis, kind)).collect::<Vec<_>>();
+        let data: &[CollectiveKind] = match self.compression.scheme() {
+            _ if self.mesh.data == 1 => &[],
+            _ if self.zero.shares() && self.sharers() == self.mesh.data => &[ReduceScatter, AllGather],
+            _ if self.zero.shares() => &[ReduceScatter, AllGather, AllReduce],
+            Scheme::Largest { .. } | Scheme::Sign => &[AllGather],
+            Scheme::Narrow { .. } => &[AllToAll, AllGather],
+            Scheme::Whole | Scheme::Random { .. } | Scheme::LowRank { .. } => &[AllReduce],
+        };
+        let tensor: &[CollectiveKind] = match self.splits_rows() {
+            _ if self.mesh.tensor == 1 => &[],
+            true => &[AllReduce, AllGather, ReduceScatter],
+            false => &[AllReduce],
+        };
+        [along(Axis::Data, data), along(Axis::Tensor, tensor)].concat()
     }
 
     /// Whether the rows between the tensor-parallel regions are split.

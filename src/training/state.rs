@@ -10,6 +10,7 @@ use crate::numeric::values::Values;
 use crate::rng::Seed;
 use crate::trace::MemoryUse;
 use crate::training::TrainingPlan;
+use crate::training::compression::Scheme;
 use crate::units::Bytes;
 
 /// Every slot of a run, and which parameters they belong to.
@@ -48,6 +49,12 @@ pub struct ParameterSlots {
     pub gradient: Option<SlotId>,
     /// The optimiser's moments, none to two: of this replica's share where replicas share.
     pub moments: Vec<SlotId>,
+    /// The last average and its velocity, where replicas meet through an outer optimiser.
+    pub outer: Option<[SlotId; 2]>,
+    /// What gradient compression has not sent yet.
+    pub error: Option<SlotId>,
+    /// The right factor of low-rank compression.
+    pub factor: Option<SlotId>,
     /// This replica's share, where replicas share.
     pub share: Option<Share>,
 }
@@ -114,6 +121,15 @@ impl ParameterBytes {
     }
 }
 
+/// Rows, columns and rank of a parameter's shard where low-rank compression sends factors of it: a matrix
+/// that is larger than they are.
+pub(super) fn low_rank_of(plan: &TrainingPlan, parameter: &Parameter) -> Option<(u64, u64, u64)> {
+    let Scheme::LowRank { rank } = plan.compression.scheme() else { return None };
+    let (rows, columns) = parameter.shard_shape(u64::from(plan.mesh.tensor));
+    let rank = u64::from(rank).min(rows).min(columns);
+    (rank * (rows + columns) < rows * columns).then_some((rows, columns, rank))
+}
+
 impl State {
     /// The slots of a plan: each rank holds its shard of every stage that it is home to.
     pub fn new(plan: &TrainingPlan) -> State {
@@ -168,7 +184,25 @@ impl State {
                 slot(if share.is_some() { piece } else { elements }, bytes, MemoryUse::Optimizer)
             })
             .collect();
-        ParameterSlots { parameter, copy, elements, weight, gradient, moments, share }
+        let outer = plan.sync.outer().map(|_| [(); 2].map(|()| slot(elements, 4, MemoryUse::Optimizer)));
+        let compresses = plan.compression.scheme() != Scheme::Whole;
+        let error = (compresses && plan.compression.feeds_back())
+            .then(|| slot(elements, widths.gradient, MemoryUse::Gradients));
+        let factor = low_rank_of(plan, &parameter).map(|(_, columns, rank)| {
+            slot(columns * rank, widths.gradient, MemoryUse::Gradients)
+        });
+        ParameterSlots {
+            parameter,
+            copy,
+            elements,
+            weight,
+            gradient,
+            moments,
+            outer,
+            error,
+            factor,
+            share,
+        }
     }
 
     /// What every slot holds at the start: weights as the model says, all else nothing.
@@ -199,6 +233,14 @@ impl State {
                             let mine = held.iter().skip(start).take(share.elements as usize);
                             let mine = mine.copied().chain(std::iter::repeat(0.0));
                             values[share.weight] = mine.take(share.elements as usize).collect();
+                        }
+                        if let Some([last, _]) = slots.outer {
+                            values[last].clone_from(&held);
+                        }
+                        if let Some(factor) = slots.factor {
+                            // The same on every replica, as algorithm 1 asks; any numbers do.
+                            let elements = values[factor].len();
+                            values[factor] = initial::factor(parameter, elements);
                         }
                         if let Some(weight) = slots.weight {
                             values[weight] = held;

@@ -30,6 +30,7 @@ use crate::model::{Gpt, Model};
 use crate::network::{NetworkSpec, links_of};
 use crate::numeric::optimizer::OptimizerSpec;
 use crate::parallel::Mesh;
+use crate::training::compression::CompressionSpec;
 use crate::training::recompute::Recompute;
 use crate::training::schedule::{Interleaved, ScheduleSpec};
 use crate::training::software::SoftwareSpec;
@@ -225,6 +226,7 @@ impl TrainRow {
             schedule,
             sync: SyncSpec::from_name("all_reduce").expect("a listed sync"),
             // Megatron-LM's classic data parallelism reduces what it has gathered once, at the end.
+            compression: CompressionSpec::from_name("none").expect("a listed compression"),
             bucket: if eager { Bytes(1 << 50) } else { Bytes(40 << 20) },
             sequence_parallel: self.sequence_parallel.unwrap_or(false),
             zero: Zero { stage: if mesh.data > 1 { self.zero.unwrap_or(0) } else { 0 }, ..Zero::default() },

@@ -12,6 +12,7 @@ use crate::hardware::Precision;
 use crate::model::Model;
 use crate::numeric::optimizer::OptimizerSpec;
 use crate::rng::Seed;
+use crate::training::compression::CompressionSpec;
 use crate::training::recompute::Recompute;
 use crate::training::schedule::ScheduleSpec;
 use crate::training::software::SoftwareSpec;
@@ -182,6 +183,8 @@ pub struct Parallel {
     pub schedule: ScheduleSpec,
     /// What replicas exchange.
     pub sync: SyncSpec,
+    /// What of a gradient is sent.
+    pub compression: CompressionSpec,
     /// How collectives are carried out.
     pub collective: AlgorithmSpec,
 }
@@ -196,6 +199,7 @@ impl Default for Parallel {
             zero: Zero::default(),
             schedule: ScheduleSpec::from_name("one_f_one_b").expect("a listed schedule"),
             sync: SyncSpec::from_name("all_reduce").expect("a listed sync"),
+            compression: CompressionSpec::from_name("none").expect("a listed compression"),
             collective: AlgorithmSpec::from_name("ring").expect("a listed algorithm"),
         }
     }

@@ -1,6 +1,7 @@
 //! From a training file to a scenario: everything that needs two facts is checked here, once, and all
 //! mistakes are gathered. After it nothing returns a configuration error.
 
+use crate::collective::Collective;
 use crate::compute::ComputeSpec;
 use crate::config::check::{Check, divisors};
 use crate::config::training::file::{Data, Fold, TrainingFile};
@@ -13,6 +14,7 @@ use crate::numeric::batches::Batches;
 use crate::numeric::values::Values;
 use crate::parallel::Mesh;
 use crate::rng::Seed;
+use crate::training::compression::CompressionSpec;
 use crate::training::schedule::Pass;
 use crate::training::state::State;
 use crate::training::zero::Zero;
@@ -96,6 +98,7 @@ pub fn resolve(file: TrainingFile, locations: &Locations) -> Result<TrainingScen
         precision: file.training.precision,
         schedule: file.parallel.schedule.clone(),
         sync: file.parallel.sync.clone(),
+        compression: file.parallel.compression.clone(),
         bucket: file.training.bucket,
         sequence_parallel: file.parallel.sequence_parallel,
         recompute: file.recompute,
@@ -410,6 +413,36 @@ impl Check<'_> {
         }
     }
 
+    /// Whether the algorithm carries out what the axes exchange.
+    fn collectives(&mut self, plan: &TrainingPlan) {
+        for (axis, kind) in plan.collectives() {
+            let group = plan.mesh.group(Rank(0), axis).into_iter().map(|rank| plan.placement[rank]);
+            let call = Collective { kind, bytes: plan.bucket, group: group.collect() };
+            if let Err(why) = plan.algorithm.admits(&call, &plan.topology) {
+                self.wrong("parallel.collective", why, "");
+                return;
+            }
+        }
+    }
+
+    /// Whether gradients can be made small as they are asked to.
+    fn compression(&mut self, plan: &TrainingPlan) {
+        if !matches!(plan.compression, CompressionSpec::None(_)) {
+            let name = plan.compression.name();
+            if let Some((key, why)) = plan.compression.mistake() {
+                self.wrong(&format!("parallel.compression.{name}.{key}"), why, "");
+            }
+            if plan.sync.name() != "all_reduce" {
+                let why = format!("`{}` exchanges no gradients that `{name}` could pack", plan.sync.name());
+                self.wrong("parallel.compression", why, "use `sync: all_reduce`, or `compression: none`");
+            }
+            if plan.zero.shares() {
+                let why = format!("`{name}` packs gradients that every replica keeps, and `zero` shares them");
+                self.wrong("parallel.compression", why, "use `zero: 0`, or `compression: none`");
+            }
+        }
+    }
+
     /// What members of registries ask of the rest.
     fn policies(&mut self, plan: &TrainingPlan, file: &TrainingFile) {
         let rows = plan.micro_batch * plan.model.tokens_per_sample();
@@ -423,6 +456,12 @@ impl Check<'_> {
         match plan.schedule.admits(plan.shape()) {
             Ok(()) => self.zero(plan),
             Err(why) => self.wrong("parallel.schedule", why, ""),
+        }
+        self.collectives(plan);
+        self.compression(plan);
+        if plan.sync.period() == 0 {
+            let key = format!("parallel.sync.{}.every", plan.sync.name());
+            self.wrong(&key, "replicas meet after every step or more, not after every 0", "");
         }
         for &device in plan.placement.iter() {
             let spec = &plan.topology.devices()[device].spec;

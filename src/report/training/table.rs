@@ -84,6 +84,7 @@ pub fn describe(plan: &TrainingPlan, notes: &[String]) -> String {
         ),
         ("schedule".to_owned(), plan.schedule.name().to_owned()),
         ("sync".to_owned(), plan.sync.name().to_owned()),
+        ("compression".to_owned(), plan.compression.name().to_owned()),
         ("topology".to_owned(), plan.topology.name().to_owned()),
     ];
     for (stage, pieces) in plan.stages.enumerate() {

@@ -169,6 +169,17 @@ impl<'a> Emitter<'a> {
         self.builder.buffer(rank, elements, Bytes(elements * bytes), usage)
     }
 
+    /// A buffer of numbers that are packed into fewer bytes than they would take alone.
+    pub(super) fn packed_buffer(
+        &mut self,
+        rank: Rank,
+        elements: u64,
+        bytes: Bytes,
+        usage: MemoryUse,
+    ) -> BufferId {
+        self.builder.buffer(rank, elements, bytes, usage)
+    }
+
     pub(super) fn elements(&self, buffer: BufferId) -> u64 {
         self.builder.describe(buffer).elements
     }

@@ -4,6 +4,7 @@
 //! layer by layer ([`gpt`], [`dense`]), adds the sends between stages, the collectives between tensor
 //! and data ranks ([`sync`], [`sharing`]), and the update. Who waits for whom follows from the buffers.
 
+mod compression;
 mod dense;
 mod emit;
 mod gpt;
@@ -121,6 +122,9 @@ struct Lowering<'a> {
     reduced: BTreeMap<SlotId, BufferId>,
     begun: BTreeMap<Rank, ()>,
     weight_passes_left: IdVec<Stage, u32>,
+    /// Buckets of each stage that were packed before its backward pass had ended.
+    sent_early: IdVec<Stage, usize>,
+    buckets_packed: u32,
 }
 
 impl<'a> Lowering<'a> {
@@ -140,6 +144,8 @@ impl<'a> Lowering<'a> {
             reduced: BTreeMap::new(),
             begun: BTreeMap::new(),
             weight_passes_left: IdVec::filled(plan.micro_batches, plan.stages.len()),
+            sent_early: IdVec::filled(0, plan.stages.len()),
+            buckets_packed: 0,
         }
     }
 
@@ -315,6 +321,10 @@ impl<'a> Lowering<'a> {
             }
             self.end_of_piece(cells, last_pass && self.plan.replicas() > 1);
             self.share_gradients(cells, piece);
+            if last_pass && !split && self.packs() {
+                self.send_packed(stage, piece);
+                self.emitter.pass(activity, name, stage, micro_batch);
+            }
         }
         for cell in cells {
             self.emitter.flush(&cell.ranks);

@@ -33,8 +33,11 @@ impl Lowering<'_> {
             return;
         }
         let width = ParameterBytes::of(self.plan).gradient();
-        for bucket in self.buckets(stage, width) {
-            if self.plan.zero.shares() {
+        let sent = self.sent_early[stage];
+        for bucket in self.buckets(stage, width).into_iter().skip(sent) {
+            if self.packs() {
+                self.compress_bucket(stage, &bucket);
+            } else if self.plan.zero.shares() {
                 self.scatter_bucket(stage, &bucket);
             } else {
                 self.exchange_bucket(stage, &bucket, width, "reduce gradients", true);
@@ -42,6 +45,28 @@ impl Lowering<'_> {
         }
         if self.plan.zero.shares() {
             self.sum_over_groups(stage);
+        }
+    }
+
+    /// Packs and sends the buckets that are complete with this piece, between its backward pass and that of
+    /// the piece before it.
+    pub(super) fn send_packed(&mut self, stage: Stage, piece: Piece) {
+        let reduces = self.plan.sync.action(self.step) == SyncAction::ReduceGradients;
+        if !reduces || self.plan.replicas() == 1 || self.plan.schedule.copies() > 1 {
+            return;
+        }
+        let mut buckets = self.buckets(stage, ParameterBytes::of(self.plan).gradient());
+        if self.plan.splits_rows() {
+            // The last one waits for a sum over tensor ranks.
+            buckets.pop();
+        }
+        while let Some(bucket) = buckets.get(self.sent_early[stage]) {
+            // Pieces come last first.
+            if bucket.last().is_none_or(|&(last, _)| last < piece) {
+                return;
+            }
+            self.sent_early[stage] += 1;
+            self.compress_bucket(stage, bucket);
         }
     }
 
@@ -284,6 +309,21 @@ impl Lowering<'_> {
             let kernel = kernels::elementwise(elements, 1, 1, 1, self.plan.precision);
             self.emitter.run(rank, Formula::Scale { factor }, kernel, &[], &[], &weights);
             self.emitter.flush(&[rank]);
+            self.step_average(rank);
         }
+    }
+
+    /// Where replicas meet through an outer optimiser, it steps their average on from the last one.
+    fn step_average(&mut self, rank: Rank) {
+        let Some(rule) = self.plan.sync.outer() else { return };
+        let state = self.emitter.state();
+        for slots in state.of_rank(rank) {
+            let outer = slots.outer.expect("an outer optimiser keeps its state");
+            let updates = [slots.stepped(), outer[0], outer[1]].map(|slot| self.emitter.slot(slot));
+            // Weights, the last average and the velocity are read and written.
+            let kernel = kernels::elementwise(slots.elements, 3, 3, 6, crate::hardware::Precision::F32);
+            self.emitter.run(rank, Formula::Outer { rule }, kernel, &[], &[], &updates);
+        }
+        self.emitter.flush(&[rank]);
     }
 }

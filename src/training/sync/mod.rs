@@ -6,9 +6,12 @@
 //! To add one, write its file and list it here.
 
 mod all_reduce;
+mod diloco;
 mod parameter_averaging;
+mod slow_mo;
 
 use crate::ids::StepIndex;
+use crate::program::OuterRule;
 use crate::registry;
 
 registry! {
@@ -18,6 +21,10 @@ registry! {
         "all_reduce" => AllReduce(all_reduce::AllReduce),
         /// replicas step alone, and average their weights now and then
         "parameter_averaging" => ParameterAveraging(parameter_averaging::ParameterAveraging),
+        /// long runs alone, and Nesterov momentum on what they come to (Douillard et al.)
+        "diloco" => DiLoCo(diloco::DiLoCo),
+        /// averages carried on by a slow momentum (Wang et al.)
+        "slow_mo" => SlowMo(slow_mo::SlowMo),
     }
 }
 
@@ -32,8 +39,26 @@ pub enum SyncAction {
     AverageParameters,
 }
 
+impl SyncAction {
+    /// What is exchanged in a step when parameters are averaged after every `every`-th.
+    fn averaging(every: u32, step: StepIndex) -> SyncAction {
+        let meets = (step.0 + 1).is_multiple_of(every);
+        if meets { SyncAction::AverageParameters } else { SyncAction::Nothing }
+    }
+}
+
 /// Decides what replicas exchange.
 pub trait GradientSync {
     /// What is exchanged in a step.
     fn action(&self, step: StepIndex) -> SyncAction;
+
+    /// How the average is stepped on from the one before it, where it is.
+    fn outer(&self) -> Option<OuterRule> {
+        None
+    }
+
+    /// Steps from one exchange to the next.
+    fn period(&self) -> u32 {
+        1
+    }
 }

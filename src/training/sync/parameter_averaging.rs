@@ -26,10 +26,9 @@ impl Default for ParameterAveraging {
 
 impl GradientSync for ParameterAveraging {
     fn action(&self, step: StepIndex) -> SyncAction {
-        if (step.0 + 1).is_multiple_of(self.every) {
-            SyncAction::AverageParameters
-        } else {
-            SyncAction::Nothing
-        }
+        SyncAction::averaging(self.every, step)
+    }
+    fn period(&self) -> u32 {
+        self.every
     }
 }
