@@ -7,7 +7,7 @@ use crate::cli::run::{self, Outcome, Workload, cluster, json};
 use crate::cli::{Common, Failure, Format};
 use crate::config::Scenario;
 use crate::planning::{Variation, combinations};
-use crate::report::comparison::{Compared, artefacts, table};
+use crate::report::comparison::{Compared, artefacts, machine, table, yardstick};
 use crate::report::training::TrainingSummary;
 use crate::report::writer;
 
@@ -22,6 +22,10 @@ pub(crate) struct Compare {
     /// Run every combination with as many seeds, the same for all (ten where a run depends on its seed)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     seeds: Option<u32>,
+    /// Of training runs: how long each takes to this training loss; unless given, to the highest that they
+    /// end with. When no run reaches it, the exit code is 1
+    #[arg(long, value_name = "LOSS")]
+    target_loss: Option<f64>,
     /// Print the result without writing a report
     #[arg(long)]
     no_report: bool,
@@ -78,21 +82,28 @@ impl Compare {
             let done = failure.is_none();
             let summary = done
                 .then(|| TrainingSummary::new(&scenario.file.name, &scenario.plan, &record, &scenario.notes));
-            let breakdown = done.then(|| record.breakdowns[record.median_step()].clone());
+            let breakdown = done.then(|| record.typical_step(scenario.plan.sync.period()));
             runs.push(Compared { settings, summary, failure, breakdown });
         }
+        let yardstick = yardstick(&runs, self.target_loss);
         if !self.no_report {
             let folder = self.common.folder(&name);
-            writer::write(&folder, &artefacts(&name, &runs))
+            writer::write(&folder, &artefacts(&name, &runs, yardstick))
                 .map_err(|why| Failure::Files(why.to_string()))?;
             eprintln!("report: {}", folder.join("report.html").display());
         }
         match self.common.format {
-            Format::Json => println!("{}", json(&runs)),
-            Format::Table => print!("{}", table(&runs)),
+            Format::Json => println!("{}", json(&machine(&runs, yardstick))),
+            Format::Table => print!("{}", table(&runs, yardstick)),
         }
         if runs.iter().any(|run| run.failure.is_some()) {
             return Err(Failure::Run(SOME_FAILED.into()));
+        }
+        if let (Some(target), Some(yardstick)) = (self.target_loss, yardstick) {
+            let mut done = runs.iter().filter_map(|run| run.summary.as_ref());
+            if !done.any(|summary| yardstick.seconds_to_target(summary).is_some()) {
+                return Err(Failure::Run(format!("no run reaches a training loss of {target}")));
+            }
         }
         Ok(())
     }

@@ -133,6 +133,21 @@ impl Breakdown {
         Breakdown { step: end.since(start), ranks }
     }
 
+    /// The mean of several steps of the same ranks.
+    pub fn mean(steps: &[Breakdown]) -> Self {
+        let count = steps.len() as u64;
+        let mean = |total: SimDuration| SimDuration::from_picos(total.picos() / count);
+        let step = mean(steps.iter().map(Breakdown::step).sum());
+        let of_rank = |rank: Rank| {
+            let mut parts = Part::ALL.map(|part| mean(steps.iter().map(|step| step.of(rank, part)).sum()));
+            // Each mean was rounded down; the bubble takes what is left, so that they sum to the step.
+            let spent: SimDuration = parts.iter().copied().sum();
+            parts[Part::Bubble as usize] += step - spent;
+            (rank, parts)
+        };
+        Breakdown { step, ranks: steps[0].ranks().map(of_rank).collect() }
+    }
+
     /// How long the step took.
     pub fn step(&self) -> SimDuration {
         self.step
@@ -195,6 +210,18 @@ mod tests {
             label: Label::default(),
             bytes: Bytes::ZERO,
         }
+    }
+
+    #[test]
+    fn the_mean_of_steps_sums_to_the_mean_step() {
+        let step = |work: u64, end: u64| {
+            let spans = [span(Stream::Compute, Activity::Forward, 0, work)];
+            let end = SimTime::from_picos(end);
+            Breakdown::of_step(&[Rank(0)], &spans, &[], SimTime::ZERO, end)
+        };
+        let mean = Breakdown::mean(&[step(10, 10), step(11, 14), step(12, 20)]);
+        assert_eq!((mean.step().picos(), mean.of(Rank(0), Part::Compute).picos()), (14, 11));
+        assert_eq!(mean.of(Rank(0), Part::Bubble).picos(), 3);
     }
 
     /// Compute 0–10, a collective 5–14 under it, nothing until 20: 10 compute, 4 exposed, 6 bubble.

@@ -153,11 +153,15 @@ impl Observer for TrainingRecorder<'_> {
 }
 
 impl TrainingRecord {
-    /// The step of median duration (the earlier of two), as an index into `steps`.
-    pub fn median_step(&self) -> usize {
+    /// Where the time of a step goes: of the one of median duration (the earlier of two). Where replicas
+    /// meet only every `period`-th step, steps are of two kinds and their mean is told instead.
+    pub fn typical_step(&self, period: u32) -> Breakdown {
+        if period > 1 {
+            return Breakdown::mean(&self.breakdowns);
+        }
         let mut order: Vec<usize> = (0..self.steps.len()).collect();
         order.sort_by_key(|&index| (self.steps[index].duration, index));
-        order[(order.len() - 1) / 2]
+        self.breakdowns[order[(order.len() - 1) / 2]].clone()
     }
 }
 

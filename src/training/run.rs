@@ -159,7 +159,8 @@ impl Programs {
         step: StepIndex,
     ) -> Result<Arc<Program>, TrainingFailure> {
         let action = plan.sync.action(step);
-        if let Some((_, program)) = self.made.iter().find(|(known, _)| *known == action) {
+        let same = |known: &SyncAction| known.exchanges_as(action, plan.replicas());
+        if let Some((_, program)) = self.made.iter().find(|(known, _)| same(known)) {
             return Ok(program.clone());
         }
         let program = Arc::new(lower(plan, state, step).map_err(TrainingFailure::Deadlock)?);

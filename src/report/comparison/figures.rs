@@ -14,7 +14,7 @@ pub(super) fn bars(runs: &[(&str, &Breakdown)]) -> Option<Svg> {
         values: parts.iter().map(|&part| breakdown.mean_seconds(part)).collect(),
     };
     let bars = StackedBars {
-        title: "The median step of each run, mean over ranks".into(),
+        title: "Where a step of each run goes, mean over ranks".into(),
         value: Axis::new("time", Quantity::Time),
         parts: parts.iter().map(|&part| (part.name().to_owned(), hue_of(part))).collect(),
         bars: runs.iter().map(bar).collect(),

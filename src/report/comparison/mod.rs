@@ -1,6 +1,7 @@
 //! Several runs of one workload side by side: a table with the best marked, and one figure.
 
 mod figures;
+mod learning;
 pub mod over_seeds;
 
 use std::fmt::Write as _;
@@ -14,6 +15,8 @@ use crate::report::table::grid;
 use crate::report::training::TrainingSummary;
 use crate::report::writer::Artefact;
 use crate::units::{Bytes, SimDuration};
+
+pub use learning::Yardstick;
 
 /// One of the runs.
 #[derive(Debug, Clone, Serialize)]
@@ -64,47 +67,95 @@ fn last_loss(summary: &TrainingSummary) -> Option<f64> {
     summary.losses.as_ref().and_then(|losses| losses.last().copied())
 }
 
-/// The runs as aligned rows; `*` marks the best of each column.
-pub fn table(runs: &[Compared]) -> String {
-    let mut heading = vec!["run"];
-    heading.extend(COLUMNS.iter().map(|(heading, ..)| *heading));
-    let mut rows = Vec::new();
-    let mut failures = String::new();
-    // Runs that are told apart by no digit that is shown share the mark.
-    let best: Vec<Option<String>> = COLUMNS
+/// A run's cell of a column, and the number by which less is better.
+type Cell = (String, Option<f64>);
+
+/// Every column with its cells: those of every comparison, then what was learned by when.
+fn columns(runs: &[Compared], yardstick: Option<Yardstick>) -> Vec<(String, Vec<Option<Cell>>)> {
+    let column = |heading: String, cell: &dyn Fn(&TrainingSummary) -> Cell| {
+        (heading, runs.iter().map(|run| run.summary.as_ref().map(cell)).collect())
+    };
+    let mut columns: Vec<(String, Vec<Option<Cell>>)> = COLUMNS
         .iter()
-        .map(|(_, written, number)| {
-            let known = runs.iter().filter_map(|run| run.summary.as_ref());
-            let valued = known.filter_map(|summary| Some((number(summary)?, summary)));
-            valued.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, summary)| written(summary))
+        .map(|(heading, written, number)| column((*heading).to_owned(), &|s| (written(s), number(s))))
+        .collect();
+    if let Some(yardstick) = yardstick.filter(|_| runs.len() > 1) {
+        let missing = || "-".to_owned();
+        let time = SimDuration::from_seconds(yardstick.equal_time_s);
+        columns.push(column(format!("loss at {time}"), &|summary| {
+            let loss = yardstick.loss_at_equal_time(summary);
+            (loss.map_or_else(missing, |loss| format!("{loss:.4}")), loss)
+        }));
+        columns.push(column(format!("time to {:.4}", yardstick.target_loss), &|summary| {
+            let seconds = yardstick.seconds_to_target(summary);
+            let written = |seconds| SimDuration::from_seconds(seconds).to_string();
+            (seconds.map_or_else(missing, written), seconds)
+        }));
+    }
+    columns
+}
+
+/// What the runs are compared at.
+pub fn yardstick(runs: &[Compared], target_loss: Option<f64>) -> Option<Yardstick> {
+    Yardstick::of(runs.iter().filter_map(|run| run.summary.as_ref()), target_loss)
+}
+
+/// The runs as aligned rows; `*` marks the best of each column. Runs that are told apart by no digit that
+/// is shown share the mark.
+pub fn table(runs: &[Compared], yardstick: Option<Yardstick>) -> String {
+    let columns = columns(runs, yardstick);
+    let mut heading = vec!["run".to_owned()];
+    heading.extend(columns.iter().map(|(heading, _)| heading.clone()));
+    let best: Vec<Option<&String>> = columns
+        .iter()
+        .map(|(_, cells)| {
+            let valued = cells.iter().flatten().filter_map(|(written, number)| Some((written, (*number)?)));
+            valued.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(written, _)| written)
         })
         .collect();
-    for run in runs {
+    let mut rows = Vec::new();
+    let mut failures = String::new();
+    for (at, run) in runs.iter().enumerate() {
         let mut row = vec![run.name()];
-        match &run.summary {
-            Some(summary) => row.extend(COLUMNS.iter().zip(&best).map(|((_, written, _), best)| {
-                let cell = written(summary);
-                let mark = if runs.len() > 1 && best.as_ref() == Some(&cell) { "*" } else { " " };
-                cell + mark
-            })),
-            None => {
-                row.resize(heading.len(), "- ".to_owned());
-                let why = run.failure.as_deref().unwrap_or("it cannot be run");
-                writeln!(failures, "  {}: {why}", run.name()).expect("a string");
-            }
+        row.extend(columns.iter().zip(&best).map(|((_, cells), best)| {
+            let Some((cell, _)) = &cells[at] else { return "- ".to_owned() };
+            let mark = if runs.len() > 1 && *best == Some(cell) { "*" } else { " " };
+            format!("{cell}{mark}")
+        }));
+        if run.summary.is_none() {
+            let why = run.failure.as_deref().unwrap_or("it cannot be run");
+            writeln!(failures, "  {}: {why}", run.name()).expect("a string");
         }
         rows.push(row);
     }
     let mut text = grid(&heading, &rows);
     text.push_str("  * the best of its column\n");
+    if yardstick.is_some() && runs.len() > 1 {
+        text.push_str("  losses at a time and times to a loss: training loss, the mean of ten steps\n");
+    }
     text + &failures
 }
 
+/// The runs for machines: each with what it had learned by the equal time, and how long it took to the
+/// target.
+pub fn machine(runs: &[Compared], yardstick: Option<Yardstick>) -> Vec<serde_json::Value> {
+    let run = |run: &Compared| {
+        let mut value = serde_json::to_value(run).expect("summaries are plain data");
+        if let (Some(summary), Some(yardstick)) = (&run.summary, yardstick) {
+            value["compared_at"] = serde_json::to_value(yardstick).expect("plain data");
+            value["loss_at_equal_time"] = yardstick.loss_at_equal_time(summary).into();
+            value["seconds_to_target_loss"] = yardstick.seconds_to_target(summary).into();
+        }
+        value
+    };
+    runs.iter().map(run).collect()
+}
+
 /// Every file of the report.
-pub fn artefacts(name: &str, runs: &[Compared]) -> Vec<Artefact> {
+pub fn artefacts(name: &str, runs: &[Compared], yardstick: Option<Yardstick>) -> Vec<Artefact> {
     let names: Vec<String> = runs.iter().map(Compared::name).collect();
     let mut sections =
-        vec![Section { title: "Side by side".into(), blocks: vec![Block::Preformatted(table(runs))] }];
+        vec![Section { title: "Side by side".into(), blocks: vec![Block::Preformatted(table(runs, yardstick))] }];
     let mut files = Vec::new();
     let mut add = |file: &str, title: &str, caption: &str, svg: Option<Svg>| {
         let Some(svg) = svg else { return };
@@ -120,7 +171,7 @@ pub fn artefacts(name: &str, runs: &[Compared]) -> Vec<Artefact> {
     add(
         "comparison",
         "Where the time of a step goes",
-        "The median step of each run, mean over ranks.",
+        "A step of each run, mean over ranks.",
         figures::bars(&bars),
     );
     let curves: Vec<(&str, &TrainingSummary)> = names
@@ -134,7 +185,7 @@ pub fn artefacts(name: &str, runs: &[Compared]) -> Vec<Artefact> {
         "Training loss of every step: what each run has learned by when.",
         figures::losses(&curves),
     );
-    let json = serde_json::to_string_pretty(runs).expect("summaries are plain data");
+    let json = serde_json::to_string_pretty(&machine(runs, yardstick)).expect("summaries are plain data");
     files.push(Artefact::text("summary.json", json + "\n"));
     files.push(Artefact::text("report.html", page(&format!("trainyard: {name}, compared"), &sections)));
     files

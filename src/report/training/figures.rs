@@ -112,7 +112,7 @@ pub(super) fn breakdown(breakdown: &Breakdown) -> Svg {
         values: parts.iter().map(|&part| breakdown.of(rank, part).seconds()).collect(),
     };
     StackedBars {
-        title: "The median step of each rank".into(),
+        title: "Where a step of each rank goes".into(),
         value: Axis::new("time", Quantity::Time),
         parts: parts.iter().map(|&part| (part.name().to_owned(), hue_of(part))).collect(),
         bars: breakdown.ranks().map(bar).collect(),

@@ -63,12 +63,11 @@ fn drawn(plan: &TrainingPlan, record: &TrainingRecord) -> Vec<Figure> {
         );
         add("timeline", "Timeline of one step", caption, Some(figures::timeline(step)));
     }
-    let median = record.median_step();
     add(
         "breakdown",
         "Where the time went",
-        "The median step of each rank. Communication counts where no computation hides it.".into(),
-        Some(figures::breakdown(&record.breakdowns[median])),
+        "A step of each rank, median or mean. Communication counts where no computation hides it.".into(),
+        Some(figures::breakdown(&record.typical_step(plan.sync.period()))),
     );
     if let Some(step) = &record.shown {
         add(

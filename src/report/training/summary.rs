@@ -26,8 +26,10 @@ pub struct TrainingSummary {
     pub steps: u32,
     /// The whole run.
     pub simulated_time_s: f64,
-    /// The median step.
+    /// The median step; the mean where replicas meet only now and then.
     pub step_time_s: f64,
+    /// Which of the two: `median` or `mean`.
+    pub step_time_is: &'static str,
     /// The same step in cycles of device 0.
     pub step_cycles: u64,
     /// Tokens (or samples) of a step over its time.
@@ -74,8 +76,8 @@ pub struct BytesMoved {
 impl TrainingSummary {
     /// Sums a run up.
     pub fn new(name: &str, plan: &TrainingPlan, record: &TrainingRecord, notes: &[String]) -> Self {
-        let median = record.median_step();
-        let (step, breakdown) = (record.steps[median].duration, &record.breakdowns[median]);
+        let breakdown = record.typical_step(plan.sync.period());
+        let step = breakdown.step();
         let ranks = plan.mesh.ranks();
         let per_step = plan.tokens_per_step() as f64;
         let rate = |amount: f64| amount / step.seconds();
@@ -95,6 +97,7 @@ impl TrainingSummary {
             steps: plan.steps,
             simulated_time_s: end.seconds(),
             step_time_s: step.seconds(),
+            step_time_is: if plan.sync.period() > 1 { "mean" } else { "median" },
             step_cycles: cycles_of_device_zero(plan, step),
             tokens_per_second: rate(per_step),
             tokens_per_second_per_device: rate(per_step) / f64::from(ranks),

@@ -16,8 +16,9 @@ pub fn table(summary: &TrainingSummary) -> String {
     row(
         "step time",
         format!(
-            "{} (median; {} cycles of device 0)",
+            "{} ({}; {} cycles of device 0)",
             seconds(summary.step_time_s),
+            summary.step_time_is,
             grouped(summary.step_cycles)
         ),
     );

@@ -362,23 +362,29 @@ impl<'a> Emitter<'a> {
             let elements = self.elements(buffer);
             let bytes = self.plan.precision.bytes_of(elements);
             let landing = self.activation(target, elements);
-            let (plan, folded) = self.plan_of(CollectiveKind::SendReceive, bytes, &[rank, target]);
             let from = Part { rank, reads: vec![buffer], writes: vec![] };
             let into = Part { rank: target, reads: vec![], writes: vec![landing] };
-            self.builder.send(ExchangeSpec {
-                kind: CollectiveKind::SendReceive,
-                reduction: Reduction::Sum,
-                bytes,
-                plan,
-                folded,
-                stream,
-                activity: Activity::PipelineComm,
-                label,
-                parts: vec![from, into],
-            });
+            self.send_parts(stream, Activity::PipelineComm, label, bytes, from, into);
             arrived.push(landing);
         }
         arrived
+    }
+
+    /// A send from one rank to another.
+    pub(super) fn send_parts(
+        &mut self,
+        stream: Stream,
+        activity: Activity,
+        label: OpLabel,
+        bytes: Bytes,
+        from: Part,
+        into: Part,
+    ) -> OpId {
+        let kind = CollectiveKind::SendReceive;
+        let (plan, folded) = self.plan_of(kind, bytes, &[from.rank, into.rank]);
+        let (reduction, parts) = (Reduction::Sum, vec![from, into]);
+        let spec = ExchangeSpec { kind, reduction, bytes, plan, folded, stream, activity, label, parts };
+        self.builder.send(spec)
     }
 
     /// The plan of a collective, made once for each kind, size and group of devices; where the plan of

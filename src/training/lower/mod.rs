@@ -7,6 +7,7 @@
 mod compression;
 mod dense;
 mod emit;
+mod gossip;
 mod gpt;
 mod kernels;
 mod sharing;

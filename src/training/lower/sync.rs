@@ -207,6 +207,9 @@ impl Lowering<'_> {
         if self.plan.sync.action(self.step) == SyncAction::AverageParameters && self.plan.replicas() > 1 {
             self.average_parameters();
         }
+        if let SyncAction::MixWithNeighbours { graph, .. } = self.plan.sync.action(self.step) {
+            self.mix_with_neighbours(&graph.neighbours(self.plan.replicas(), self.step));
+        }
     }
 
     /// Scales all gradients of a replica by min(1, limit / ‖g‖), the norm taken over every stage and

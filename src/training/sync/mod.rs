@@ -7,8 +7,11 @@
 
 mod all_reduce;
 mod diloco;
+mod gossip;
 mod parameter_averaging;
 mod slow_mo;
+
+pub use gossip::Graph;
 
 use crate::ids::StepIndex;
 use crate::program::OuterRule;
@@ -23,6 +26,8 @@ registry! {
         "parameter_averaging" => ParameterAveraging(parameter_averaging::ParameterAveraging),
         /// long runs alone, and Nesterov momentum on what they come to (Douillard et al.)
         "diloco" => DiLoCo(diloco::DiLoCo),
+        /// each replica averages its weights with its neighbours' (D-PSGD)
+        "gossip" => Gossip(gossip::Gossip),
         /// averages carried on by a slow momentum (Wang et al.)
         "slow_mo" => SlowMo(slow_mo::SlowMo),
     }
@@ -37,9 +42,25 @@ pub enum SyncAction {
     Nothing,
     /// Step each replica on its own gradient, then average the parameters.
     AverageParameters,
+    /// Step each replica on its own gradient, then average its parameters with its neighbours'.
+    MixWithNeighbours {
+        /// Who is whose neighbour.
+        graph: Graph,
+        /// In which step.
+        turn: StepIndex,
+    },
 }
 
 impl SyncAction {
+    /// Whether `replicas` replicas exchange the same in two steps.
+    pub fn exchanges_as(self, other: SyncAction, replicas: u32) -> bool {
+        let neighbours = |action: SyncAction| match action {
+            SyncAction::MixWithNeighbours { graph, turn } => Some(graph.neighbours(replicas, turn)),
+            _ => None,
+        };
+        self == other || (neighbours(self).is_some() && neighbours(self) == neighbours(other))
+    }
+
     /// What is exchanged in a step when parameters are averaged after every `every`-th.
     fn averaging(every: u32, step: StepIndex) -> SyncAction {
         let meets = (step.0 + 1).is_multiple_of(every);
