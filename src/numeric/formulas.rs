@@ -24,6 +24,8 @@ pub(super) struct Context {
     step: StepIndex,
     part: Part,
     first_not_finite: Option<String>,
+    /// The losses that workers told, and whose they are.
+    pub(super) told: Vec<(u32, f32)>,
     /// Room that some formulas work in, used again and again.
     scratch: Vec<f32>,
 }
@@ -38,7 +40,16 @@ pub(super) struct Operands<'a> {
 impl Context {
     pub(super) fn new(batches: Batches, optimizer: OptimizerSpec, steps: u32) -> Self {
         let (step, part) = (StepIndex(0), Part::Training);
-        Context { batches, optimizer, steps, step, part, first_not_finite: None, scratch: Vec::new() }
+        Context {
+            batches,
+            optimizer,
+            steps,
+            step,
+            part,
+            first_not_finite: None,
+            told: Vec::new(),
+            scratch: Vec::new(),
+        }
     }
 
     pub(super) fn begin_step(&mut self, step: StepIndex) {
@@ -85,9 +96,10 @@ impl Context {
 pub(super) fn apply(formula: &Formula, context: &mut Context, operands: Operands<'_>) {
     let Operands { reads, writes, updates } = operands;
     match (*formula, reads, writes, updates) {
-        (Formula::Batch { first, count, first_column }, [], [inputs, targets], []) => {
+        (Formula::Batch { first, count, first_column, ahead }, [], [inputs, targets], []) => {
             let wanted = Wanted { first, count, first_column };
-            context.batches.fill(context.part, context.step, wanted, inputs, targets);
+            let step = StepIndex(context.step.0 + ahead);
+            context.batches.fill(context.part, step, wanted, inputs, targets);
         }
         (Formula::Beside, [], [], []) => {}
         (Formula::Copy, [x], [y], []) => y.copy_from_slice(x),
@@ -201,6 +213,18 @@ pub(super) fn apply(formula: &Formula, context: &mut Context, operands: Operands
         (Formula::Outer { rule }, [], [], [weights, last, velocity]) => {
             let inner = context.optimizer.rate().at(context.step, context.steps) as f32;
             outer(rule, inner, weights, last, velocity);
+        }
+        (Formula::Tell { turn }, [loss], [], []) => context.told.push((turn, loss[0])),
+        (Formula::Count, [], [], [count]) => count[0] += 1.0,
+        (Formula::ServerStep { rule, workers }, [gradient, count], [], [weights, moments @ ..]) => {
+            let count = count[0] as u32;
+            let rate = context.optimizer.rate().at(StepIndex((count - 1) / workers), context.steps);
+            context.optimizer.step(Now { count, rate, rule }, gradient, weights, moments);
+        }
+        (Formula::Compensate { lambda }, [weights, backup], [], [gradient]) => {
+            for ((g, w), before) in gradient.iter_mut().zip(*weights).zip(*backup) {
+                *g += lambda * *g * *g * (w - before);
+            }
         }
         (Formula::Optimizer { rule }, [gradient], [], [weights, moments @ ..]) => {
             let now = context.now(rule);

@@ -124,6 +124,16 @@ impl Values {
         number
     }
 
+    /// The losses that workers have told: which step of which worker, and the loss.
+    pub fn told(&self) -> &[(u32, f32)] {
+        &self.context.told
+    }
+
+    /// Makes one slot hold what another holds.
+    pub fn copy(&mut self, from: SlotId, to: SlotId) {
+        self.slots[to] = self.slots[from].clone();
+    }
+
     /// Where the first value that is no finite number came from.
     pub fn first_not_finite(&self) -> Option<&str> {
         self.context.first_not_finite()

@@ -1,5 +1,6 @@
 //! One run of one program: the event loop.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -33,6 +34,8 @@ struct Queue {
     ops: Vec<OpId>,
     next: usize,
     busy: bool,
+    /// Ops that can run, of a queue that is not in order.
+    ready: VecDeque<OpId>,
 }
 
 /// An exchange that has begun.
@@ -120,6 +123,11 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
     /// Goes from event to event until every op has ended.
     pub(super) fn run(mut self) -> Result<Outcome, Stall> {
         self.machine.memory.keep_slots(self.program, self.now, self.listener);
+        for (id, op) in self.program.ops().enumerate() {
+            if self.waits[id.index()] == 0 && !op.stream.is_in_order() {
+                self.queues[queue_index(op)].ready.push_back(id);
+            }
+        }
         for queue in 0..self.queues.len() {
             self.start_next(queue);
         }
@@ -175,9 +183,31 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
 
     /// Starts the op at the head of a queue if it is ready.
     fn start_next(&mut self, queue: usize) {
-        let Queue { ops, next, busy } = &self.queues[queue];
-        let Some(&op) = ops.get(*next).filter(|op| !busy && self.waits[op.index()] == 0) else { return };
-        self.queues[queue].busy = true;
+        match Stream::ALL[queue % Stream::ALL.len()] {
+            Stream::Serve => {
+                while let Some(op) = self.queues[queue].ready.pop_front() {
+                    self.start(op);
+                }
+            }
+            Stream::Arrivals if self.queues[queue].busy => {}
+            Stream::Arrivals => {
+                if let Some(op) = self.queues[queue].ready.pop_front() {
+                    self.queues[queue].busy = true;
+                    self.start(op);
+                }
+            }
+            _ => {
+                let Queue { ops, next, busy, .. } = &self.queues[queue];
+                let Some(&op) = ops.get(*next).filter(|op| !busy && self.waits[op.index()] == 0) else {
+                    return;
+                };
+                self.queues[queue].busy = true;
+                self.start(op);
+            }
+        }
+    }
+
+    fn start(&mut self, op: OpId) {
         match self.program.ops()[op].action {
             Action::Compute(_) => self.begin_compute(op),
             Action::Exchange(collective) => self.hand_over(op, collective),
@@ -398,7 +428,12 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
         for next in self.program.successors(op) {
             self.waits[next.index()] -= 1;
             if self.waits[next.index()] == 0 {
-                self.start_next(queue_index(&self.program.ops()[next]));
+                let waiting = &self.program.ops()[next];
+                let queue = queue_index(waiting);
+                if !waiting.stream.is_in_order() {
+                    self.queues[queue].ready.push_back(next);
+                }
+                self.start_next(queue);
             }
         }
     }

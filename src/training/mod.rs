@@ -6,6 +6,7 @@
 //!
 //! Training knows nothing of serving, tasks or clusters, reads no files and draws nothing.
 
+mod asynchronous;
 pub mod compression;
 pub mod lower;
 pub mod recompute;
@@ -16,6 +17,7 @@ pub mod state;
 pub mod sync;
 pub mod zero;
 
+pub use asynchronous::Applied;
 pub use run::{Observer, Silent, StepReport, TrainingFailure, TrainingOutcome, run};
 
 use std::ops::Range;
@@ -116,6 +118,18 @@ impl TrainingPlan {
         (0..self.mesh.ranks()).step_by(step as usize).map(Rank)
     }
 
+    /// The ranks of parameter servers, after those of the mesh.
+    pub fn server_ranks(&self) -> impl Iterator<Item = Rank> + '_ {
+        (self.mesh.ranks()..self.placement.len() as u32).map(Rank)
+    }
+
+    /// The server that keeps a piece of the model, where there are servers: by turns.
+    pub fn server_of(&self, pieces: &[Piece], piece: Piece) -> Option<Rank> {
+        let servers = self.sync.server()?.servers;
+        let at = pieces.iter().position(|&other| other == piece).expect("a piece of the model");
+        Some(Rank(self.mesh.ranks() + at as u32 % servers))
+    }
+
     /// Replicas that are simulated.
     pub fn simulated_replicas(&self) -> u32 {
         if self.folded { 1 } else { self.mesh.data }
@@ -207,7 +221,8 @@ impl TrainingPlan {
     /// The collectives of a step, and along which axis.
     pub fn collectives(&self) -> Vec<(Axis, CollectiveKind)> {
         use CollectiveKind::{AllGather, AllReduce, AllToAll, ReduceScatter};
-        let along = |axis, kinds: &[CollectiveKind]| kinds.iter().map(|&kind| (axis, kind)).collect::<Vec<_>>();
+        let along =
+            |axis, kinds: &[CollectiveKind]| kinds.iter().map(|&kind| (axis, kind)).collect::<Vec<_>>();
         let data: &[CollectiveKind] = match self.compression.scheme() {
             _ if self.mesh.data == 1 => &[],
             _ if self.zero.shares() && self.sharers() == self.mesh.data => &[ReduceScatter, AllGather],

@@ -66,7 +66,8 @@ pub fn resolve(file: TrainingFile, locations: &Locations) -> Result<TrainingScen
         context: 1,
         tensor: file.parallel.tensor,
     };
-    check.mesh(&file, mesh, topology.as_deref());
+    let servers = file.parallel.sync.server().map_or(0, |server| server.servers);
+    check.mesh(&file, mesh, servers, topology.as_deref());
     let stages = match even_stages(&file.model, stages_wanted(&file)) {
         Ok(stages) => Some(stages),
         Err(why) => {
@@ -84,8 +85,9 @@ pub fn resolve(file: TrainingFile, locations: &Locations) -> Result<TrainingScen
     let (Some(topology), Some(stages), true) = (topology, stages, check.mistakes.is_empty()) else {
         return Err(check.mistakes);
     };
+    // Parameter servers are on the devices after those of the workers.
     let placement: IdVec<Rank, DeviceId> =
-        mesh.all().map(|rank| DeviceId::from_index(rank.index())).collect();
+        (0..mesh.ranks() + servers).map(|rank| DeviceId::from_index(rank as usize)).collect();
     let mut plan = TrainingPlan {
         model: file.model.clone(),
         topology,
@@ -144,7 +146,9 @@ fn folds(plan: &TrainingPlan) -> bool {
     let first = &plan.topology.devices()[plan.placement[Rank(0)]].spec;
     let alike = |&device: &DeviceId| plan.topology.devices()[device].spec == *first;
     // A replica that mixes with its neighbours alone is not in the place of every other.
-    plan.mesh.ranks() > plan.mesh.pipeline && plan.placement.iter().all(alike) && plan.sync.name() != "gossip"
+    plan.mesh.ranks() > plan.mesh.pipeline
+        && plan.placement.iter().all(alike)
+        && !["gossip", "parameter_server"].contains(&plan.sync.name())
 }
 
 impl TrainingScenario {
@@ -250,7 +254,7 @@ impl Check<'_> {
         (micro_batch, u32::try_from(share / micro_batch).unwrap_or(u32::MAX))
     }
 
-    fn mesh(&mut self, file: &TrainingFile, mesh: Mesh, topology: Option<&Topology>) {
+    fn mesh(&mut self, file: &TrainingFile, mesh: Mesh, servers: u32, topology: Option<&Topology>) {
         for (name, size) in [("data", mesh.data), ("pipeline", mesh.pipeline), ("tensor", mesh.tensor)] {
             if size == 0 {
                 self.wrong(&format!("parallel.{name}"), format!("`{name}` is at least 1"), "");
@@ -260,8 +264,12 @@ impl Check<'_> {
         self.tensor(&file.model, u64::from(mesh.tensor));
         let Some(topology) = topology else { return };
         let devices = topology.devices().len() as u64;
-        let wanted = u64::from(mesh.data) * u64::from(mesh.pipeline) * u64::from(mesh.tensor);
-        let product = format!("data {} × pipeline {} × tensor {}", mesh.data, mesh.pipeline, mesh.tensor);
+        let ranks = u64::from(mesh.data) * u64::from(mesh.pipeline) * u64::from(mesh.tensor);
+        let wanted = ranks + u64::from(servers);
+        let mut product = format!("data {} × pipeline {} × tensor {}", mesh.data, mesh.pipeline, mesh.tensor);
+        if servers > 0 {
+            product += &format!(" + {servers} servers");
+        }
         if wanted > devices {
             self.wrong(
                 "parallel",
@@ -426,6 +434,22 @@ impl Check<'_> {
         }
     }
 
+    /// Whether the replicas are of a kind that servers can serve.
+    fn servers(&mut self, plan: &TrainingPlan) {
+        let Some(server) = plan.sync.server() else { return };
+        let key = "parallel.sync.parameter_server";
+        if server.servers == 0 {
+            self.wrong(&format!("{key}.servers"), "somebody has to keep the model: at least 1", "");
+        }
+        if server.compensation.is_some_and(|lambda| !lambda.is_finite() || lambda < 0.0) {
+            self.wrong(&format!("{key}.compensation"), "λ is a number from nought up", "");
+        }
+        if plan.mesh.ranks() != plan.mesh.data || plan.schedule.copies() > 1 {
+            let why = "workers of parameter servers are replicas on one device each";
+            self.wrong(key, why, "set `pipeline: 1` and `tensor: 1`, or use another `sync`");
+        }
+    }
+
     /// Whether gradients can be made small as they are asked to.
     fn compression(&mut self, plan: &TrainingPlan) {
         if !matches!(plan.compression, CompressionSpec::None(_)) {
@@ -438,7 +462,8 @@ impl Check<'_> {
                 self.wrong("parallel.compression", why, "use `sync: all_reduce`, or `compression: none`");
             }
             if plan.zero.shares() {
-                let why = format!("`{name}` packs gradients that every replica keeps, and `zero` shares them");
+                let why =
+                    format!("`{name}` packs gradients that every replica keeps, and `zero` shares them");
                 self.wrong("parallel.compression", why, "use `zero: 0`, or `compression: none`");
             }
         }
@@ -460,6 +485,7 @@ impl Check<'_> {
         }
         self.collectives(plan);
         self.compression(plan);
+        self.servers(plan);
         if plan.sync.period() == 0 {
             let key = format!("parallel.sync.{}.every", plan.sync.name());
             self.wrong(&key, "replicas meet after every step or more, not after every 0", "");

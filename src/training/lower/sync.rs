@@ -255,6 +255,17 @@ impl Lowering<'_> {
         }
     }
 
+    /// The same for a replica on one rank, which nobody waits for.
+    pub(super) fn clip_alone(&mut self, rank: Rank, limit: f32) {
+        self.emitter.phase(Activity::Optimizer, "gradient norm");
+        let norm = self.squared_norm(rank);
+        let gradients = self.gradients(rank, |_| true);
+        let elements = gradients.iter().map(|&g| self.emitter.elements(g)).sum();
+        let kernel = kernels::elementwise(elements, 1, 1, 1, crate::hardware::Precision::F32);
+        self.emitter.run(rank, Formula::Clip { limit }, kernel, &[norm], &[], &gradients);
+        self.emitter.flush(&[rank]);
+    }
+
     fn squared_norm(&mut self, rank: Rank) -> BufferId {
         // What every tensor rank holds whole is counted by the first of them.
         let first = self.plan.mesh.coordinates(rank).tensor == 0;
