@@ -345,3 +345,17 @@ pub enum Formula {
         rule: OptimizerRule,
     },
 }
+
+impl Formula {
+    /// Whether it steps or copies weights themselves, rather than multiplying with them.
+    pub fn steps_weights(&self) -> bool {
+        matches!(
+            self,
+            Formula::Optimizer { .. }
+                | Formula::ServerStep { .. }
+                | Formula::Compensate { .. }
+                | Formula::Outer { .. }
+                | Formula::Copy
+        )
+    }
+}

@@ -469,6 +469,10 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
     /// A payload arrived.
     fn tell_carried(&mut self, exchange: &Exchange, flow: &OnItsWay) {
         let transfer = &exchange.plan.transfers()[flow.transfer];
+        // What a member keeps for itself in an all-to-all is copied, not carried.
+        if transfer.from == transfer.to {
+            return;
+        }
         let op = &self.program.ops()[exchange.participants[transfer.from.index()].op];
         self.listener.carried(Carried {
             route: flow.route.clone(),
@@ -486,7 +490,8 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
             let [from, to] = [&exchange.participants[0], &exchange.participants[1]];
             let sender = Lane::Rank(from.rank, self.program.ops()[from.op].stream);
             let receiver = Lane::Rank(to.rank, Stream::Compute);
-            self.listener.arrow(Arrow { from: (sender, began), to: (receiver, self.now) });
+            let activity = self.program.ops()[from.op].activity;
+            self.listener.arrow(Arrow { from: (sender, began), to: (receiver, self.now), activity });
         }
     }
 }

@@ -237,6 +237,8 @@ pub struct Arrow {
     pub from: (Lane, SimTime),
     /// To where, and when it arrived.
     pub to: (Lane, SimTime),
+    /// What it was sent for.
+    pub activity: Activity,
 }
 
 /// A payload went along a route: all of its links were in use from `start` to `end`.

@@ -127,9 +127,9 @@ fn tell(recording: &Recording, start: SimTime, end: SimTime, last: bool, listene
         listener.span(Span { start, end, ..span.clone() });
     }
     for arrow in recording.arrows.iter().filter(|arrow| ended(arrow.to.1)) {
-        let ((lane, left), to) = (arrow.from, arrow.to);
+        let (lane, left) = arrow.from;
         let from: (Lane, SimTime) = (lane, left.max(start));
-        listener.arrow(Arrow { from, to });
+        listener.arrow(Arrow { from, ..*arrow });
     }
     for carried in recording.carried.iter().filter(|carried| ended(carried.end)) {
         listener.carried(Carried { start: carried.start.max(start), ..carried.clone() });

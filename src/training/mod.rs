@@ -9,6 +9,7 @@
 mod asynchronous;
 pub mod compression;
 pub mod lower;
+pub mod partition;
 pub mod recompute;
 mod run;
 pub mod schedule;

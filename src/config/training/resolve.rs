@@ -1,13 +1,15 @@
 //! From a training file to a scenario: everything that needs two facts is checked here, once, and all
 //! mistakes are gathered. After it nothing returns a configuration error.
 
+use std::ops::Range;
+
 use crate::collective::Collective;
 use crate::compute::ComputeSpec;
 use crate::config::check::{Check, divisors};
 use crate::config::training::file::{Data, Fold, TrainingFile};
 use crate::config::{Diagnostics, Locations, locate};
-use crate::hardware::Topology;
-use crate::ids::{DeviceId, Id, IdVec, Rank};
+use crate::hardware::{Precision, Topology};
+use crate::ids::{DeviceId, Id, IdVec, Rank, Stage};
 use crate::model::Model;
 use crate::network::{NetworkModel, NetworkSpec, links_of};
 use crate::numeric::batches::Batches;
@@ -15,6 +17,7 @@ use crate::numeric::values::Values;
 use crate::parallel::Mesh;
 use crate::rng::Seed;
 use crate::training::compression::CompressionSpec;
+use crate::training::partition::{Partition, balanced, explicit_stages, piece_costs};
 use crate::training::schedule::Pass;
 use crate::training::state::State;
 use crate::training::zero::Zero;
@@ -68,17 +71,12 @@ pub fn resolve(file: TrainingFile, locations: &Locations) -> Result<TrainingScen
     };
     let servers = file.parallel.sync.server().map_or(0, |server| server.servers);
     check.mesh(&file, mesh, servers, topology.as_deref());
-    let stages = match even_stages(&file.model, stages_wanted(&file)) {
-        Ok(stages) => Some(stages),
-        Err(why) => {
-            check.wrong("parallel.pipeline", why, "");
-            None
-        }
-    };
-    if file.numeric && file.training.precision != crate::hardware::Precision::F32 {
+    let stages = check.stages(&file);
+    let computed = [Precision::F32, Precision::Bf16, Precision::F16, Precision::F8];
+    if file.numeric && !computed.contains(&file.training.precision) {
         check.wrong(
             "training.precision",
-            format!("numbers are computed in f32, not in {}", file.training.precision),
+            format!("numbers are computed in f32, bf16, fp16 or fp8, not in {}", file.training.precision),
             "set `numeric: false` to time the step in this precision without computing it",
         );
     }
@@ -114,6 +112,16 @@ pub fn resolve(file: TrainingFile, locations: &Locations) -> Result<TrainingScen
     check.policies(&plan, &file);
     if !check.mistakes.is_empty() {
         return Err(check.mistakes);
+    }
+    if file.parallel.partition == Partition::ByCost {
+        let costs = piece_costs(&plan, &*file.fidelity.compute);
+        match balanced(&costs, stages_wanted(&file)) {
+            Ok(stages) => plan.stages = stages,
+            Err(why) => {
+                check.wrong("parallel.pipeline", why, "make the pipeline shorter");
+                return Err(check.mistakes);
+            }
+        }
     }
     if plan.zero.shares() && plan.sharers() == 1 {
         check
@@ -175,7 +183,8 @@ impl TrainingScenario {
             }
         };
         let slots = state.initial_values(&self.plan, seed);
-        Some(Values::new(slots, batches, self.plan.optimizer.clone(), self.plan.steps))
+        let values = Values::new(slots, batches, self.plan.optimizer.clone(), self.plan.steps);
+        Some(values.in_precision(self.plan.precision))
     }
 }
 
@@ -422,6 +431,26 @@ impl Check<'_> {
         }
     }
 
+    /// The pieces that each stage holds; those of one stage where costs are to decide, which are not known
+    /// yet.
+    fn stages(&mut self, file: &TrainingFile) -> Option<IdVec<Stage, Range<usize>>> {
+        let wanted = stages_wanted(file);
+        let (key, held) = match &file.parallel.partition {
+            Partition::Even => ("parallel.pipeline", even_stages(&file.model, wanted)),
+            Partition::Layers(layers) => {
+                ("parallel.partition.layers", explicit_stages(&file.model, layers, wanted))
+            }
+            Partition::ByCost => {
+                ("parallel.partition", Ok(std::iter::once(0..file.model.pieces().len()).collect()))
+            }
+        };
+        let suggestion = match file.parallel.partition {
+            Partition::Even => "`partition: by_cost` or `partition: {layers: […]}` cut unevenly",
+            _ => "",
+        };
+        held.map_err(|why| self.wrong(key, why, suggestion)).ok()
+    }
+
     /// Whether the algorithm carries out what the axes exchange.
     fn collectives(&mut self, plan: &TrainingPlan) {
         for (axis, kind) in plan.collectives() {
@@ -444,6 +473,10 @@ impl Check<'_> {
         if server.compensation.is_some_and(|lambda| !lambda.is_finite() || lambda < 0.0) {
             self.wrong(&format!("{key}.compensation"), "λ is a number from nought up", "");
         }
+        if plan.precision == Precision::F16 {
+            let why = "a server cannot leave out the steps that a scaled loss has made to overflow";
+            self.wrong("training.precision", why, "use `precision: bf16`");
+        }
         if plan.mesh.ranks() != plan.mesh.data || plan.schedule.copies() > 1 {
             let why = "workers of parameter servers are replicas on one device each";
             self.wrong(key, why, "set `pipeline: 1` and `tensor: 1`, or use another `sync`");
@@ -460,6 +493,10 @@ impl Check<'_> {
             if plan.sync.name() != "all_reduce" {
                 let why = format!("`{}` exchanges no gradients that `{name}` could pack", plan.sync.name());
                 self.wrong("parallel.compression", why, "use `sync: all_reduce`, or `compression: none`");
+            }
+            if plan.precision == Precision::F16 {
+                let why = format!("`{name}` would keep what a scaled loss has made to overflow");
+                self.wrong("parallel.compression", why, "use `precision: bf16`, or `compression: none`");
             }
             if plan.zero.shares() {
                 let why =

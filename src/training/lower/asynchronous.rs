@@ -140,7 +140,8 @@ impl Run<'_, '_> {
             lowering.weight_passes_left[Stage(0)] -= 1;
         }
         let rank = cell.ranks[0];
-        if let Some(limit) = lowering.plan.clip {
+        let half = lowering.plan.precision == crate::hardware::Precision::F16;
+        if let Some(limit) = lowering.plan.clip.or(half.then_some(f32::INFINITY)) {
             lowering.clip_alone(rank, limit);
         }
         let loss = lowering.emitter.state().loss(rank).expect("a worker gathers its loss");

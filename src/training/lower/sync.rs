@@ -190,7 +190,9 @@ impl Lowering<'_> {
 
     /// Clips, steps and, where sub-models are fused, averages.
     pub(super) fn synchronise_and_update(&mut self) {
-        if let Some(limit) = self.plan.clip {
+        // In half precision the norm tells whether gradients have overflowed, clipped or not.
+        let half = self.plan.precision == crate::hardware::Precision::F16;
+        if let Some(limit) = self.plan.clip.or(half.then_some(f32::INFINITY)) {
             self.clip(limit);
         }
         for rank in self.plan.simulated_ranks() {
