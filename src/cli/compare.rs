@@ -49,6 +49,11 @@ impl Compare {
                 Scenario::Tasks(scenario) => tasks.push(*scenario),
                 Scenario::Preparation(scenario) => preparations.push(*scenario),
                 Scenario::Cluster(scenario) => clusters.push(*scenario),
+                Scenario::Plan(_) => {
+                    return Err(Failure::Argument(
+                        "a plan compares its space itself: `trainyard plan` shows the front and the runners-up".into(),
+                    ));
+                }
                 Scenario::Serving(_) => {
                     return Err(Failure::Argument("serving workloads cannot be compared yet".into()));
                 }

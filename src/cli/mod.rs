@@ -63,6 +63,10 @@ enum Command {
     #[command(after_help = "Example:\n  trainyard compare workloads/gpt_3d.yaml \
         --vary parallel.schedule=gpipe,one_f_one_b --vary training.micro_batch=1,2")]
     Compare(compare::Compare),
+    /// Find the best plan: how many of which devices, split how, for how many days and dollars
+    #[command(after_help = "Examples:\n  trainyard plan workloads/plan_small.yaml\n  \
+        trainyard plan workloads/plan_gpt3_175b.yaml --set plan.minimise=dollars --set plan.limits.days=60")]
+    Plan(run::Run),
     /// Hold predictions against a table of measurements
     #[command(after_help = "Examples:\n  trainyard validate train tests/validation/train.csv\n  \
         trainyard validate kernels measured.csv --device h100_sxm --format json\n  \
@@ -115,6 +119,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Topology(command) => command.execute(),
         Command::Collective(command) => command.execute(),
         Command::Compare(command) => command.execute(),
+        Command::Plan(command) => command.plan(),
         Command::Validate(command) => command.execute(),
     };
     match done {

@@ -32,7 +32,11 @@ impl<'a> Check<'a> {
 
     /// `topology:`, built; nothing when it is wrong, which has been noted.
     pub fn topology(&mut self, choice: &TopologyChoice) -> Option<Arc<Topology>> {
-        let path = KeyPath::top().key("topology");
+        self.topology_at(choice, KeyPath::top().key("topology"))
+    }
+
+    /// The same under another key.
+    pub fn topology_at(&mut self, choice: &TopologyChoice, path: KeyPath) -> Option<Arc<Topology>> {
         let found = match choice {
             TopologyChoice::Named(name) => locate::topology(name, self.locations.source()),
             TopologyChoice::Inline(spec) => locate::build_topology(spec, self.locations, &path),

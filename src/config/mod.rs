@@ -16,6 +16,7 @@ pub mod file;
 mod key_path;
 pub mod locate;
 pub mod marked;
+pub mod planning;
 pub mod preparation;
 pub mod read;
 pub mod serving;
@@ -26,6 +27,7 @@ pub use cluster::{ClusterFile, ClusterScenario};
 pub use diagnostic::{Diagnostics, Source};
 pub use key_path::KeyPath;
 pub use marked::Locations;
+pub use planning::{PlanFile, PlanScenario};
 pub use preparation::{PreparationFile, PreparationScenario};
 pub use read::Override;
 pub use serving::{ServingFile, ServingScenario};
@@ -51,6 +53,8 @@ pub enum Scenario {
     Cluster(Box<ClusterScenario>),
     /// `serving:`
     Serving(Box<ServingScenario>),
+    /// `plan:`
+    Plan(Box<PlanScenario>),
 }
 
 /// The scenario that a workload file describes, with changes.
@@ -81,6 +85,11 @@ pub fn resolve(source: Source, changes: &[Override]) -> Result<Scenario, Diagnos
         let file = tree.into_typed(&locations)?;
         return preparation::resolve::resolve(file, &locations)
             .map(|scenario| Scenario::Preparation(Box::new(scenario)));
+    }
+    if tree.has("plan") {
+        let file = tree.into_typed(&locations)?;
+        return planning::resolve::resolve(file, &locations)
+            .map(|scenario| Scenario::Plan(Box::new(scenario)));
     }
     if tree.has("serving") {
         let file = tree.into_typed(&locations)?;

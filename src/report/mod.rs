@@ -10,6 +10,7 @@ pub mod figure;
 pub mod html;
 pub mod machine;
 pub mod perfetto;
+pub mod planning;
 pub mod preparation;
 pub mod serving;
 pub mod table;

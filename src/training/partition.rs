@@ -9,15 +9,18 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::compute::ComputeModel;
-use crate::ids::{DeviceId, IdVec, Rank, Stage, StepIndex};
+use crate::ids::{BufferId, DeviceId, IdVec, Rank, Stage, StepIndex};
 use crate::model::{Model, Piece};
 use crate::parallel::Mesh;
+use crate::program::Action;
+use crate::trace::Activity;
 use crate::training::TrainingPlan;
 use crate::training::lower::lower;
 use crate::training::schedule::ScheduleSpec;
 use crate::training::state::State;
+use crate::training::sync::SyncSpec;
 use crate::training::zero::Zero;
-use crate::units::Cycles;
+use crate::units::{Bytes, Cycles};
 
 /// `partition:` of a training workload.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -68,9 +71,20 @@ pub fn explicit_stages(
     Ok(held)
 }
 
-/// What each piece of a plan's model costs one rank, forward and backward, in cycles of its device:
-/// kernels alone, without what is exchanged.
-pub fn piece_costs(plan: &TrainingPlan, compute: &dyn ComputeModel) -> Vec<Cycles> {
+/// What a piece of a model costs one rank for one micro-batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PieceCost {
+    /// Kernels of the forward pass.
+    pub forward: Cycles,
+    /// Kernels of the backward pass, with what it computes again.
+    pub backward: Cycles,
+    /// What the forward pass keeps for the backward pass.
+    pub kept: Bytes,
+}
+
+/// What each piece of a plan's model costs one rank, in cycles of the first rank's device: kernels alone,
+/// without what is exchanged.
+pub fn piece_costs(plan: &TrainingPlan, compute: &dyn ComputeModel) -> Vec<PieceCost> {
     let pieces = plan.model.pieces().len() as u32;
     let mesh = Mesh { data: 1, pipeline: pieces, ..plan.mesh };
     let device = plan.placement[Rank(0)];
@@ -81,7 +95,7 @@ pub fn piece_costs(plan: &TrainingPlan, compute: &dyn ComputeModel) -> Vec<Cycle
         stages: (0..pieces as usize).map(|piece| piece..piece + 1).collect(),
         micro_batches: 1,
         schedule: ScheduleSpec::from_name("gpipe").expect("a listed schedule"),
-        sync: crate::training::sync::SyncSpec::from_name("all_reduce").expect("a listed sync"),
+        sync: SyncSpec::from_name("all_reduce").expect("a listed sync"),
         zero: Zero::default(),
         clip: None,
         folded: true,
@@ -90,11 +104,24 @@ pub fn piece_costs(plan: &TrainingPlan, compute: &dyn ComputeModel) -> Vec<Cycle
     let state = State::new(&alone);
     let program = lower(&alone, &state, StepIndex(0)).expect("one micro-batch passes a pipeline");
     let spec = &plan.topology.devices()[device].spec;
-    let mut costs = vec![Cycles(0); pieces as usize];
+    let mut costs = vec![PieceCost::default(); pieces as usize];
+    // Whether a buffer is used by its own rank in the forward pass, and in the backward pass.
+    let mut used: IdVec<BufferId, [bool; 2]> = IdVec::filled([false; 2], program.buffers().len());
     for (id, op) in program.ops().enumerate() {
         let (Some(stage), true) = (op.label.stage, op.label.micro_batch.is_some()) else { continue };
+        let (cost, forward) = (&mut costs[stage.0 as usize], op.activity == Activity::Forward);
+        let cycles = if forward { &mut cost.forward } else { &mut cost.backward };
         for kernel in program.instructions(id).iter().filter_map(|instruction| instruction.kernel) {
-            costs[stage.0 as usize].0 += compute.cost(&program.kernels()[kernel], spec).cycles.0;
+            cycles.0 += compute.cost(&program.kernels()[kernel], spec).cycles.0;
+        }
+        if matches!(op.action, Action::Compute(_)) {
+            program.touched(id).for_each(|buffer| used[buffer][usize::from(!forward)] = true);
+        }
+    }
+    let stage_of = |rank: Rank| mesh.coordinates(rank).pipeline as usize;
+    for (id, buffer) in program.buffers().enumerate() {
+        if buffer.slot.is_none() && used[id] == [true; 2] {
+            costs[stage_of(buffer.rank)].kept += buffer.bytes;
         }
     }
     costs

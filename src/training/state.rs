@@ -126,6 +126,12 @@ impl ParameterBytes {
         self.gradient
     }
 
+    /// Bytes of one parameter in a checkpoint: what is stepped and the moments, without gradients and without
+    /// narrow copies that can be made again.
+    pub fn kept(self, moments: u64) -> u64 {
+        self.master.max(self.weight) + moments * self.moment
+    }
+
     /// Bytes of one weight as it is kept and exchanged.
     pub fn weight(self) -> u64 {
         self.weight

@@ -107,7 +107,11 @@ pub(crate) fn compare(
 fn seeded(workload: &Workload, settings: &[String], seed: u64) -> Result<ClusterScenario, Failure> {
     match workload.seeded(seed).scenario(settings)? {
         Scenario::Cluster(scenario) => Ok(*scenario),
-        Scenario::Training(_) | Scenario::Preparation(_) | Scenario::Tasks(_) | Scenario::Serving(_) => {
+        Scenario::Training(_)
+        | Scenario::Plan(_)
+        | Scenario::Preparation(_)
+        | Scenario::Tasks(_)
+        | Scenario::Serving(_) => {
             unreachable!("a seed does not change the trade")
         }
     }

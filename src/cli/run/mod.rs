@@ -3,6 +3,7 @@
 //! Each trade has a file here that runs its scenario and says what came of it as an [`Outcome`].
 
 pub(super) mod cluster;
+pub(super) mod plan;
 pub(super) mod preparation;
 pub(super) mod serving;
 pub(super) mod tasks;
@@ -90,8 +91,29 @@ impl Run {
             Scenario::Preparation(scenario) => preparation::run(&scenario, report)?,
             Scenario::Cluster(scenario) => cluster::run(&scenario, report)?,
             Scenario::Serving(scenario) => serving::run(&scenario, report)?,
+            Scenario::Plan(scenario) => {
+                let (outcome, found) = plan::run(&scenario, report)?;
+                self.tell(&outcome)?;
+                return if found { Ok(()) } else { Err(Failure::Run(NO_PLAN.into())) };
+            }
         };
-        if report {
+        self.tell(&outcome)
+    }
+
+    /// The same for a workload that asks for a plan; others are refused.
+    pub(crate) fn plan(self) -> Result<(), Failure> {
+        match self.workload.scenario(&[])? {
+            Scenario::Plan(_) => self.execute(),
+            _ => Err(Failure::Argument(format!(
+                "`{}` has no `plan:`; `trainyard run` runs it, and `workloads/plan_small.yaml` shows what a plan asks",
+                self.workload.workload.display()
+            ))),
+        }
+    }
+
+    /// Writes and prints what came of a run.
+    fn tell(&self, outcome: &Outcome) -> Result<(), Failure> {
+        if !self.no_report {
             let folder = self.common.folder(&outcome.name);
             writer::write(&folder, &outcome.artefacts).map_err(|why| Failure::Files(why.to_string()))?;
             eprintln!("report: {}", folder.join("report.html").display());
@@ -103,6 +125,9 @@ impl Run {
         Ok(())
     }
 }
+
+/// Exit code 1: the question has an answer, and it is no.
+const NO_PLAN: &str = "no plan fits within the limits; the report says what the quickest come to";
 
 /// A value as JSON for people and machines.
 pub(crate) fn json(value: &impl serde::Serialize) -> String {
@@ -135,6 +160,16 @@ impl Check {
             }
             Scenario::Cluster(scenario) => {
                 let description = crate::report::cluster::describe(&scenario.plan, &scenario.notes);
+                (Resolved::of(&scenario.file), description)
+            }
+            Scenario::Plan(scenario) => {
+                let refused = scenario.refused.values().sum();
+                let description = crate::report::planning::describe(
+                    &scenario.candidates,
+                    &scenario.groups,
+                    refused,
+                    &scenario.notes,
+                );
                 (Resolved::of(&scenario.file), description)
             }
             Scenario::Serving(scenario) => {

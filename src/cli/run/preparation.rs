@@ -107,7 +107,11 @@ fn columns(summaries: &[PreparationSummary]) -> Vec<Vec<f64>> {
 fn seeded(workload: &Workload, settings: &[String], seed: u64) -> Result<PreparationScenario, Failure> {
     match workload.seeded(seed).scenario(settings)? {
         Scenario::Preparation(scenario) => Ok(*scenario),
-        Scenario::Training(_) | Scenario::Tasks(_) | Scenario::Serving(_) | Scenario::Cluster(_) => {
+        Scenario::Training(_)
+        | Scenario::Plan(_)
+        | Scenario::Tasks(_)
+        | Scenario::Serving(_)
+        | Scenario::Cluster(_) => {
             unreachable!("a seed does not change the trade")
         }
     }

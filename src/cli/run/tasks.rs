@@ -130,7 +130,11 @@ fn columns(summaries: &[TasksSummary]) -> Vec<Vec<f64>> {
 fn seeded(workload: &Workload, settings: &[String], seed: u64) -> Result<TasksScenario, Failure> {
     match workload.seeded(seed).scenario(settings)? {
         Scenario::Tasks(scenario) => Ok(*scenario),
-        Scenario::Training(_) | Scenario::Preparation(_) | Scenario::Serving(_) | Scenario::Cluster(_) => {
+        Scenario::Training(_)
+        | Scenario::Plan(_)
+        | Scenario::Preparation(_)
+        | Scenario::Serving(_)
+        | Scenario::Cluster(_) => {
             unreachable!("a seed does not change the trade")
         }
     }

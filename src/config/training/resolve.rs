@@ -2,6 +2,7 @@
 //! mistakes are gathered. After it nothing returns a configuration error.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::collective::Collective;
 use crate::compute::ComputeSpec;
@@ -22,6 +23,7 @@ use crate::training::schedule::Pass;
 use crate::training::state::State;
 use crate::training::zero::Zero;
 use crate::training::{TrainingPlan, even_stages};
+use crate::units::Cycles;
 
 /// A training workload with every question answered.
 #[derive(Debug, Clone)]
@@ -58,8 +60,21 @@ pub enum LoadedData {
 /// # Errors
 /// Every mistake, each where it stands.
 pub fn resolve(file: TrainingFile, locations: &Locations) -> Result<TrainingScenario, Diagnostics> {
+    resolve_on(None, file, locations)
+}
+
+/// The same on a topology that has been built already, whatever the file says: for those who check many
+/// files on one.
+///
+/// # Errors
+/// Every mistake, each where it stands.
+pub fn resolve_on(
+    built: Option<Arc<Topology>>,
+    file: TrainingFile,
+    locations: &Locations,
+) -> Result<TrainingScenario, Diagnostics> {
     let mut check = Check::new(locations);
-    let topology = check.topology(&file.topology);
+    let topology = built.or_else(|| check.topology(&file.topology));
     check.model(&file.model);
     let (micro_batch, micro_batches) = check.batch(&file);
     let data = if file.numeric { check.data(&file) } else { None };
@@ -115,6 +130,7 @@ pub fn resolve(file: TrainingFile, locations: &Locations) -> Result<TrainingScen
     }
     if file.parallel.partition == Partition::ByCost {
         let costs = piece_costs(&plan, &*file.fidelity.compute);
+        let costs: Vec<Cycles> = costs.iter().map(|cost| Cycles(cost.forward.0 + cost.backward.0)).collect();
         match balanced(&costs, stages_wanted(&file)) {
             Ok(stages) => plan.stages = stages,
             Err(why) => {
