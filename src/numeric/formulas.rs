@@ -128,7 +128,7 @@ pub(super) fn apply(formula: &Formula, context: &mut Context, operands: Operands
             let step = StepIndex(context.step.0 + ahead);
             context.batches.fill(context.part, step, wanted, inputs, targets);
         }
-        (Formula::Beside, [], [], []) => {}
+        (Formula::Beside, _, _, []) => {}
         (Formula::Copy, [x], [y], []) => y.copy_from_slice(x),
         (Formula::Zero, [], writes, updates) => {
             writes.iter_mut().chain(updates).for_each(|numbers| numbers.fill(0.0));

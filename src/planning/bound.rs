@@ -63,7 +63,7 @@ impl Costs {
             other => other,
         };
         let device = plan.topology.devices()[plan.placement[Rank(0)]].spec.name.clone();
-        let key = (device, plan.mesh.tensor, plan.micro_batch, plan.sequence_parallel, recompute);
+        let key = (device, plan.mesh.tensor, plan.micro_batch, plan.sequence_parallel, plan.recompute);
         let at = self.known.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
             let mut costs = piece_costs(&TrainingPlan { recompute, ..plan.clone() }, compute);
             if recompute != plan.recompute {

@@ -82,7 +82,7 @@ mod tests {
     fn without_failures_nothing_is_stretched() {
         let never = Failures {
             device_mtbf_s: 1e9,
-            checkpoint_bandwidth: Bandwidth::new(1e18).unwrap(),
+            checkpoint_bandwidth: "1e18 B/s".parse().unwrap(),
             restart: SimDuration::ZERO,
         };
         let stretch = never.interrupt(1, Bytes(1)).stretch;

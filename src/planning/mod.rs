@@ -7,8 +7,6 @@ pub mod bound;
 pub mod failures;
 pub mod goal;
 pub mod search;
-#[cfg(test)]
-mod tests;
 pub mod variation;
 
 pub use goal::{Goal, Limits, Objective, Worth};

@@ -97,7 +97,7 @@ pub enum Formula {
         ahead: u32,
     },
     /// Nothing: a kernel that takes its time beside the formula that it belongs to (what an eager framework
-    /// runs and a fused one does not).
+    /// runs and a fused one does not), or room that it keeps. Reads \[room\] or writes \[room\], of no numbers.
     Beside,
     /// y = x. Reads \[x\] writes \[y\].
     Copy,

@@ -12,7 +12,6 @@ use crate::compute::ComputeModel;
 use crate::ids::{BufferId, DeviceId, IdVec, Rank, Stage, StepIndex};
 use crate::model::{Model, Piece};
 use crate::parallel::Mesh;
-use crate::program::Action;
 use crate::trace::Activity;
 use crate::training::TrainingPlan;
 use crate::training::lower::lower;
@@ -105,8 +104,14 @@ pub fn piece_costs(plan: &TrainingPlan, compute: &dyn ComputeModel) -> Vec<Piece
     let program = lower(&alone, &state, StepIndex(0)).expect("one micro-batch passes a pipeline");
     let spec = &plan.topology.devices()[device].spec;
     let mut costs = vec![PieceCost::default(); pieces as usize];
-    // Whether a buffer is used by its own rank in the forward pass, and in the backward pass.
+    // Whether a buffer is used up to the last op of its stage's forward pass, and after it.
     let mut used: IdVec<BufferId, [bool; 2]> = IdVec::filled([false; 2], program.buffers().len());
+    let mut last_forward = vec![None; pieces as usize];
+    for (id, op) in program.ops().enumerate() {
+        if let (Some(stage), Activity::Forward) = (op.label.stage, op.activity) {
+            last_forward[stage.0 as usize] = Some(id);
+        }
+    }
     for (id, op) in program.ops().enumerate() {
         let (Some(stage), true) = (op.label.stage, op.label.micro_batch.is_some()) else { continue };
         let (cost, forward) = (&mut costs[stage.0 as usize], op.activity == Activity::Forward);
@@ -114,8 +119,10 @@ pub fn piece_costs(plan: &TrainingPlan, compute: &dyn ComputeModel) -> Vec<Piece
         for kernel in program.instructions(id).iter().filter_map(|instruction| instruction.kernel) {
             cycles.0 += compute.cost(&program.kernels()[kernel], spec).cycles.0;
         }
-        if matches!(op.action, Action::Compute(_)) {
-            program.touched(id).for_each(|buffer| used[buffer][usize::from(!forward)] = true);
+        // What is sent on is not kept for that.
+        if op.activity != Activity::PipelineComm {
+            let after = Some(id) > last_forward[stage.0 as usize];
+            program.touched(id).for_each(|buffer| used[buffer][usize::from(after)] = true);
         }
     }
     let stage_of = |rank: Rank| mesh.coordinates(rank).pipeline as usize;

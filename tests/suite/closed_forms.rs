@@ -113,3 +113,29 @@ fn recomputation_trades_time_for_memory() {
     let (some, between) = run("{blocks: 2}");
     assert!(full < some && some < none && fast < between && between < slow);
 }
+
+/// Korthikanti et al. (MLSys 2023), equation 4: with tensor and sequence parallelism a layer of an eager
+/// framework keeps sbh/t·(34 + 5as/h) bytes in 16 bits. Beside them ours keep two numbers a row for each norm
+/// and one a row and head of attention, in f32.
+#[test]
+fn activations_of_a_layer_are_korthikantis() {
+    use trainyard::training::partition::piece_costs;
+    let kept = |recompute: &str| {
+        let recompute = format!("recompute={recompute}");
+        let changes = [&recompute, "parallel.sequence_parallel=true", "parallel.schedule=one_f_one_b"];
+        let scenario =
+            crate::runs::scenario("gpt3_175b", &changes).unwrap_or_else(|why| panic!("{}", why.render()));
+        piece_costs(&scenario.plan, &*scenario.compute)[5].kept.get()
+    };
+    let (s, b, h, a, t) = (2048_u64, 1, 12_288, 96, 8);
+    let statistics = 2 * (s * b / t) * 2 * 4;
+    let sums = a / t * s * b * 4;
+    assert_eq!(kept("none"), s * b * h * 34 / t + 5 * a * s * s * b / t + statistics + sums);
+    // Equation 6: selective recomputation leaves the core of attention out; its output is kept, as an input
+    // of the output map, only where it is not computed again, which ours is.
+    let output = 2 * s * b * h / t;
+    let mask = s * b * h / t;
+    assert_eq!(kept("selective"), s * b * h * 34 / t - output - mask + statistics);
+    // Full recomputation keeps a layer's input.
+    assert_eq!(kept("full"), 2 * s * b * h / t);
+}

@@ -13,6 +13,7 @@ mod kernels;
 mod learning;
 mod machines;
 mod measurements;
+mod plans;
 mod pytorch;
 mod readme;
 mod runs;

@@ -64,7 +64,7 @@ fn pareto(planned: &Planned<'_>, summary: &PlanSummary) -> Option<String> {
         x: Axis::new("time to train", Quantity::Time),
         y: if priced { Axis::new("rent", Quantity::Si("$")) } else { Axis::new("devices", Quantity::Number) },
         groups: vec![
-            group("simulated plans", Hue::Idle, others, Join::Apart),
+            group("simulated plans", Hue::Activity(crate::trace::Activity::Other), others, Join::Apart),
             group("the front", Hue::Compute, on_front, Join::Stairs),
         ],
         curves: Vec::new(),

@@ -23,6 +23,7 @@ use crate::trace::{Activity, MemoryUse};
 use crate::training::lower::emit::ParameterBuffers;
 use crate::training::lower::{Cell, Lowering, PerRank, Saved, kernels};
 use crate::training::recompute::Recompute;
+use crate::units::Bytes;
 
 /// What a block keeps for its backward pass, on each rank.
 #[derive(Debug, Clone)]
@@ -37,6 +38,8 @@ struct AttentionSaved {
     qkv: BufferId,
     o: BufferId,
     log_sum_exp: BufferId,
+    /// What only an eager framework keeps.
+    eager: Option<BufferId>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +47,8 @@ struct MlpSaved {
     norm: NormSaved,
     a: BufferId,
     h: BufferId,
+    /// What only an eager framework keeps.
+    eager: Option<BufferId>,
 }
 
 /// What a norm keeps: its input, its output (the next map's input) and two numbers a row.
@@ -210,9 +215,9 @@ impl Lowering<'_> {
             let w = self.emitter.parameters(rank, piece);
             let norm = norms[index];
             let qkv = self.linear_forward(rank, &w[block::QKV..block::QKV + 2], n[index], (hidden, 3 * own));
-            let (o, log_sum_exp) = self.attend(rank, qkv, formula, shape);
+            let (o, log_sum_exp, eager) = self.attend(rank, qkv, formula, shape);
             let p = self.linear_forward(rank, &w[block::OUTPUT..block::OUTPUT + 1], o, (own, hidden));
-            saved.push(AttentionSaved { norm, qkv, o, log_sum_exp });
+            saved.push(AttentionSaved { norm, qkv, o, log_sum_exp, eager });
             partial.push(p);
         }
         (self.leave(cell, partial), saved)
@@ -225,13 +230,37 @@ impl Lowering<'_> {
         qkv: BufferId,
         formula: Formula,
         shape: kernels::AttentionShape,
-    ) -> (BufferId, BufferId) {
+    ) -> (BufferId, BufferId, Option<BufferId>) {
         let rows = self.rows();
         let o = self.emitter.activation(rank, rows * shape.heads * shape.head_dim);
         let log_sum_exp = self.emitter.bytes_buffer(rank, rows * shape.heads, 4, MemoryUse::Activations);
         let kernel = self.attention_kernels(rank, shape, false);
         self.emitter.run(rank, formula, kernel, &[qkv], &[o, log_sum_exp], &[]);
-        (o, log_sum_exp)
+        // Korthikanti et al., section 4.1: the output of the softmax, the mask of its dropout and the output
+        // of that, 5·a·s²·b bytes in 16 bits; and the mask of the dropout behind the output map, s·b·h.
+        let scores = shape.batch * shape.heads * shape.sequence * shape.sequence;
+        let width = self.plan.precision.bytes_of(1).get();
+        let mask = self.own_rows() * self.hidden();
+        let eager = self.eager_room(rank, scores * (2 * width + 1) + mask);
+        (o, log_sum_exp, eager)
+    }
+
+    /// Room for what an eager framework keeps from the forward to the backward pass beyond what its formulas
+    /// need.
+    fn eager_room(&mut self, rank: Rank, bytes: u64) -> Option<BufferId> {
+        let eager = self.plan.software.is_eager();
+        eager.then(|| {
+            let room = self.emitter.packed_buffer(rank, 0, Bytes(bytes), MemoryUse::Activations);
+            self.emitter.run(rank, Formula::Beside, None, &[], &[room], &[]);
+            room
+        })
+    }
+
+    /// The backward pass has come to where such room is given back.
+    fn leave_room(&mut self, rank: Rank, room: Option<BufferId>) {
+        if let Some(room) = room {
+            self.emitter.run(rank, Formula::Beside, None, &[room], &[], &[]);
+        }
     }
 
     /// The kernel of attention; where it is not one, the last of them, the others having been run before.
@@ -264,9 +293,9 @@ impl Lowering<'_> {
         }
         let (formula, shape) = self.attention_shape();
         let activity = self.emitter.activity(&[rank], Activity::Recompute);
-        let (o, log_sum_exp) = self.attend(rank, keep.qkv, formula, shape);
+        let (o, log_sum_exp, eager) = self.attend(rank, keep.qkv, formula, shape);
         self.emitter.activity(&[rank], activity);
-        AttentionSaved { o, log_sum_exp, ..*keep }
+        AttentionSaved { o, log_sum_exp, eager, ..*keep }
     }
 
     fn attention_backward(
@@ -294,6 +323,7 @@ impl Lowering<'_> {
             let kernel = self.attention_kernels(rank, shape, true);
             let reads = [d_o, keep.qkv, keep.o, keep.log_sum_exp];
             self.emitter.run(rank, formula, kernel, &reads, &[dqkv], &[]);
+            self.leave_room(rank, keep.eager);
             let qkv = &w[block::QKV..block::QKV + 2];
             dn.push(self.linear_backward(rank, qkv, dqkv, n[index], (hidden, 3 * own)));
         }
@@ -318,7 +348,9 @@ impl Lowering<'_> {
             let kernel = kernels::elementwise(rows * own, 1, 1, kernels::GELU_FLOPS, self.plan.precision);
             self.emitter.run(rank, Formula::Gelu, kernel, &[a], &[h], &[]);
             partial.push(self.linear_forward(rank, &w[block::DOWN..block::DOWN + 1], h, (own, hidden)));
-            saved.push(MlpSaved { norm, a, h });
+            let mask = self.own_rows() * hidden;
+            let eager = self.eager_room(rank, mask);
+            saved.push(MlpSaved { norm, a, h, eager });
         }
         (self.leave(cell, partial), saved)
     }
@@ -332,6 +364,7 @@ impl Lowering<'_> {
         for (index, &rank) in cell.ranks.iter().enumerate() {
             let w = self.emitter.parameters(rank, piece);
             let keep = &saved[index];
+            self.leave_room(rank, keep.eager);
             self.bias_backward(rank, w[block::DOWN + 1], dx[index]);
             let down = &w[block::DOWN..block::DOWN + 1];
             let dh = self.linear_backward(rank, down, dp[index], keep.h, (own, hidden));
