@@ -41,6 +41,7 @@ impl Compare {
         // Every combination is checked before the first is run, so that a slip costs no time.
         let mut scenarios = Vec::new();
         let mut clusters = Vec::new();
+        let mut servings = Vec::new();
         let mut tasks = Vec::new();
         let mut preparations = Vec::new();
         for settings in &all {
@@ -54,13 +55,16 @@ impl Compare {
                         "a plan compares its space itself: `trainyard plan` shows the front and the runners-up".into(),
                     ));
                 }
-                Scenario::Serving(_) => {
-                    return Err(Failure::Argument("serving workloads cannot be compared yet".into()));
-                }
+                Scenario::Serving(scenario) => servings.push(*scenario),
             }
         }
         if !clusters.is_empty() {
             let (compared, failed) = cluster::compare(&self.workload, all, clusters, self.seeds)?;
+            self.tell(compared)?;
+            return if failed { Err(Failure::Run(SOME_FAILED.into())) } else { Ok(()) };
+        }
+        if !servings.is_empty() {
+            let (compared, failed) = run::serving::compare(&self.workload, all, servings, self.seeds)?;
             self.tell(compared)?;
             return if failed { Err(Failure::Run(SOME_FAILED.into())) } else { Ok(()) };
         }
@@ -77,7 +81,7 @@ impl Compare {
         }
         if self.seeds.is_some_and(|seeds| seeds > 1) {
             return Err(Failure::Argument(
-                "`--seeds` is for workloads of tasks, a preparation or a cluster; training takes `--vary seed=1,2,3`".into(),
+                "`--seeds` is for workloads of tasks, a preparation, serving or a cluster; training takes `--vary seed=1,2,3`".into(),
             ));
         }
         let name = format!("{}_compared", scenarios[0].file.name);

@@ -5,6 +5,7 @@
 pub(super) mod cluster;
 pub(super) mod plan;
 pub(super) mod preparation;
+mod seeds;
 pub(super) mod serving;
 pub(super) mod tasks;
 pub(super) mod training;

@@ -1,8 +1,11 @@
 //! Runs a serving scenario.
 
 use crate::cli::Failure;
-use crate::cli::run::{Outcome, json};
-use crate::config::{self, ServingScenario};
+use crate::cli::run::seeds::{self, Trade};
+use crate::cli::run::{Outcome, Workload, json};
+use crate::config::{self, Scenario, ServingScenario};
+use crate::report::comparison::over_seeds::Measure;
+use crate::report::serving::comparison::{Drawn, MEASURES, figures, measured};
 use crate::report::serving::{ServingSummary, artefacts, table};
 use crate::serving::{self, ServingOutcome};
 
@@ -34,4 +37,42 @@ pub(crate) fn simulate(scenario: &ServingScenario) -> Result<(ServingOutcome, Se
         notes,
     );
     Ok((outcome, summary))
+}
+
+/// Servings, compared over seeds.
+struct Servings;
+
+impl Trade for Servings {
+    type Scenario = ServingScenario;
+    type Drawn = Drawn;
+    const MEASURES: &'static [Measure] = &MEASURES;
+
+    fn scenario(scenario: Scenario) -> Option<ServingScenario> {
+        if let Scenario::Serving(scenario) = scenario { Some(*scenario) } else { None }
+    }
+    fn name_and_seed(scenario: &ServingScenario) -> (&str, u64) {
+        (&scenario.file.name, scenario.file.seed.0)
+    }
+    fn depends_on_seed(scenario: &ServingScenario) -> bool {
+        scenario.depends_on_seed()
+    }
+    fn run(scenario: &ServingScenario, drawn: &mut Drawn) -> Result<Vec<f64>, Failure> {
+        let (outcome, summary) = simulate(scenario)?;
+        drawn.add(&scenario.plan, &outcome);
+        Ok(measured(&summary).to_vec())
+    }
+    fn figures(variants: &[(String, Drawn)]) -> Vec<(&'static str, &'static str, String, String)> {
+        figures(variants)
+    }
+}
+
+/// Runs every combination of settings with the same seeds, and tells them apart; also, whether some of
+/// them failed.
+pub(crate) fn compare(
+    workload: &Workload,
+    all: Vec<Vec<String>>,
+    first: Vec<ServingScenario>,
+    seeds: Option<u32>,
+) -> Result<(Outcome, bool), Failure> {
+    seeds::compare::<Servings>(workload, all, first, seeds)
 }

@@ -37,8 +37,6 @@ pub fn measured(summary: &ClusterSummary) -> [f64; MEASURES.len()] {
 /// What is drawn of a variant: the jobs of all its seeds together.
 #[derive(Debug, Clone, Default)]
 pub struct Drawn {
-    /// Its name.
-    pub name: String,
     /// Completion times in seconds.
     pub jct: Vec<f64>,
     /// Waiting time of all jobs by reason, in seconds, in the order of [`Reason::ALL`].
@@ -57,15 +55,15 @@ impl Drawn {
 }
 
 /// The pictures: (file name, title, caption, SVG).
-pub fn figures(variants: &[Drawn]) -> Vec<(&'static str, &'static str, String, String)> {
+pub fn figures(variants: &[(String, Drawn)]) -> Vec<(&'static str, &'static str, String, String)> {
     let completion = Cdf {
         title: "Completion times".into(),
         x: Axis::new("JCT", Quantity::Time).logarithmic(),
-        samples: variants.iter().map(|drawn| Sample::new(drawn.name.clone(), drawn.jct.clone())).collect(),
+        samples: variants.iter().map(|(name, drawn)| Sample::new(name.clone(), drawn.jct.clone())).collect(),
         references: Vec::new(),
     };
-    let bar = |drawn: &Drawn| Bar {
-        name: drawn.name.clone(),
+    let bar = |(name, drawn): &(String, Drawn)| Bar {
+        name: name.clone(),
         values: drawn.waited.iter().map(|waited| waited / drawn.jct.len().max(1) as f64).collect(),
     };
     let waiting = StackedBars {

@@ -1,5 +1,6 @@
 //! The report of a serving run: summary, table, figures, the list of requests, and the page.
 
+pub mod comparison;
 mod figures;
 mod summary;
 mod table;
