@@ -159,9 +159,14 @@ impl TrainingRecord {
         if period > 1 {
             return Breakdown::mean(&self.breakdowns);
         }
+        self.breakdowns[self.median_step()].clone()
+    }
+
+    /// The step of median duration (the earlier of two), as an index into `steps`.
+    pub fn median_step(&self) -> usize {
         let mut order: Vec<usize> = (0..self.steps.len()).collect();
         order.sort_by_key(|&index| (self.steps[index].duration, index));
-        self.breakdowns[order[(order.len() - 1) / 2]].clone()
+        order[(order.len() - 1) / 2]
     }
 }
 

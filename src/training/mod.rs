@@ -7,6 +7,7 @@
 //! Training knows nothing of serving, tasks or clusters, reads no files and draws nothing.
 
 pub mod compression;
+pub mod disturbance;
 pub mod lower;
 pub mod recompute;
 mod run;
@@ -14,6 +15,7 @@ pub mod schedule;
 pub mod software;
 pub mod state;
 pub mod sync;
+pub mod why;
 pub mod zero;
 
 pub use run::{Observer, Silent, StepReport, TrainingFailure, TrainingOutcome, run};
@@ -33,7 +35,7 @@ use crate::training::schedule::{PipelineShape, ScheduleSpec};
 use crate::training::software::SoftwareSpec;
 use crate::training::sync::SyncSpec;
 use crate::training::zero::Zero;
-use crate::units::Bytes;
+use crate::units::{Bytes, FlopRate};
 
 /// Everything that decides how a model is trained.
 #[derive(Debug, Clone)]
@@ -207,7 +209,8 @@ impl TrainingPlan {
     /// The collectives of a step, and along which axis.
     pub fn collectives(&self) -> Vec<(Axis, CollectiveKind)> {
         use CollectiveKind::{AllGather, AllReduce, AllToAll, ReduceScatter};
-        let along = |axis, kinds: &[CollectiveKind]| kinds.iter().map(|&kind| (axis, kind)).collect::<Vec<_>>();
+        let along =
+            |axis, kinds: &[CollectiveKind]| kinds.iter().map(|&kind| (axis, kind)).collect::<Vec<_>>();
         let data: &[CollectiveKind] = match self.compression.scheme() {
             _ if self.mesh.data == 1 => &[],
             _ if self.zero.shares() && self.sharers() == self.mesh.data => &[ReduceScatter, AllGather],
@@ -254,6 +257,13 @@ impl TrainingPlan {
             }
         };
         model + again
+    }
+
+    /// The devices' peaks together, in the run's precision; nothing where one has none.
+    pub fn peak(&self) -> Option<FlopRate> {
+        let peak = |&device: &DeviceId| self.topology.devices()[device].spec.peak(self.precision);
+        let sum = self.placement.iter().map(|device| peak(device).map(FlopRate::get)).sum::<Option<f64>>();
+        sum.map(FlopRate::per_second)
     }
 
     /// How many moments the optimiser keeps.

@@ -7,7 +7,8 @@ use crate::config::{self, TrainingScenario};
 use crate::metrics::{TrainingRecord, TrainingRecorder};
 use crate::numeric::values::Values;
 use crate::report::training::{TrainingSummary, artefacts, table};
-use crate::training::{self, StepReport};
+use crate::training::why::{self, Explanation};
+use crate::training::{self, StepReport, TrainingFailure};
 
 /// Trains, and tells what came of it.
 pub(crate) fn run(scenario: &TrainingScenario, report: bool) -> Result<Outcome, Failure> {
@@ -16,14 +17,27 @@ pub(crate) fn run(scenario: &TrainingScenario, report: bool) -> Result<Outcome, 
     if let Some(why) = failure {
         return Err(Failure::Run(why));
     }
-    let summary = TrainingSummary::new(name, &scenario.plan, &record, &scenario.notes);
-    let files = || artefacts(&scenario.plan, &record, &summary, &config::write(&scenario.file));
+    let explanation = explained(scenario, &record).map_err(|failure| Failure::Run(failure.to_string()))?;
+    let summary =
+        TrainingSummary::new(name, &scenario.plan, &record, &scenario.notes).explained(&explanation);
+    let files = || artefacts(&scenario.plan, &record, &summary, &explanation, &config::write(&scenario.file));
     Ok(Outcome {
         name: name.clone(),
         json: json(&summary),
-        table: table(&summary),
+        table: table(&summary, Some(&explanation)),
         artefacts: if report { files() } else { Vec::new() },
     })
+}
+
+/// Why the step of median duration took as long as it did.
+fn explained(scenario: &TrainingScenario, record: &TrainingRecord) -> Result<Explanation, TrainingFailure> {
+    let run = why::Run {
+        plan: &scenario.plan,
+        compute: &*scenario.compute,
+        network: &*scenario.network,
+        disturbances: &scenario.disturbances,
+    };
+    why::explain(&run, &record.steps[record.median_step()])
 }
 
 /// Trains a scenario under a progress line; what had been recorded stands if it fails.

@@ -15,6 +15,7 @@ use crate::numeric::values::Values;
 use crate::parallel::Mesh;
 use crate::rng::Seed;
 use crate::training::compression::CompressionSpec;
+use crate::training::disturbance::Disturbances;
 use crate::training::schedule::Pass;
 use crate::training::state::State;
 use crate::training::zero::Zero;
@@ -33,6 +34,8 @@ pub struct TrainingScenario {
     pub network: NetworkSpec,
     /// What it learns from, when it is computed.
     pub data: Option<LoadedData>,
+    /// What goes wrong.
+    pub disturbances: Disturbances,
     /// Where every random stream grows from.
     pub seed: Seed,
     /// What the user should know and may not expect.
@@ -130,6 +133,7 @@ pub fn resolve(file: TrainingFile, locations: &Locations) -> Result<TrainingScen
     Ok(TrainingScenario {
         compute: file.fidelity.compute.clone(),
         network: file.fidelity.network.clone(),
+        disturbances: Disturbances::none(file.seed),
         seed: file.seed,
         notes: check.notes,
         plan,
@@ -438,7 +442,8 @@ impl Check<'_> {
                 self.wrong("parallel.compression", why, "use `sync: all_reduce`, or `compression: none`");
             }
             if plan.zero.shares() {
-                let why = format!("`{name}` packs gradients that every replica keeps, and `zero` shares them");
+                let why =
+                    format!("`{name}` packs gradients that every replica keeps, and `zero` shares them");
                 self.wrong("parallel.compression", why, "use `zero: 0`, or `compression: none`");
             }
         }

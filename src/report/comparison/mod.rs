@@ -154,8 +154,10 @@ pub fn machine(runs: &[Compared], yardstick: Option<Yardstick>) -> Vec<serde_jso
 /// Every file of the report.
 pub fn artefacts(name: &str, runs: &[Compared], yardstick: Option<Yardstick>) -> Vec<Artefact> {
     let names: Vec<String> = runs.iter().map(Compared::name).collect();
-    let mut sections =
-        vec![Section { title: "Side by side".into(), blocks: vec![Block::Preformatted(table(runs, yardstick))] }];
+    let mut sections = vec![Section {
+        title: "Side by side".into(),
+        blocks: vec![Block::Preformatted(table(runs, yardstick))],
+    }];
     let mut files = Vec::new();
     let mut add = |file: &str, title: &str, caption: &str, svg: Option<Svg>| {
         let Some(svg) = svg else { return };

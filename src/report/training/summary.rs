@@ -7,9 +7,11 @@ use serde::Serialize;
 
 use crate::ids::Rank;
 use crate::metrics::{Part, TrainingRecord};
+use crate::report::training::Why;
 use crate::trace::MemoryUse;
 use crate::training::TrainingPlan;
-use crate::units::{SimDuration, SimTime};
+use crate::training::why::Explanation;
+use crate::units::{FlopRate, SimDuration, SimTime};
 
 /// What a training run came to.
 #[derive(Debug, Clone, Serialize)]
@@ -58,6 +60,9 @@ pub struct TrainingSummary {
     pub step_ends_s: Vec<f64>,
     /// Payload bytes of the whole run: `collectives` by kind, `links` by class (each hop counts).
     pub bytes_moved: BytesMoved,
+    /// Why the step of median duration took as long as it did; absent in comparisons.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<Why>,
     /// Events processed.
     pub events: u64,
     /// What the user should know.
@@ -82,7 +87,7 @@ impl TrainingSummary {
         let per_step = plan.tokens_per_step() as f64;
         let rate = |amount: f64| amount / step.seconds();
         let flops = plan.model.step_flops(plan.global_batch());
-        let peak = peak_of_all(plan);
+        let peak = plan.peak().map(FlopRate::get);
         let mfu = peak.map(|peak| rate(flops) / peak);
         let (fullest, memory) = record.memory.as_ref().expect("a finished record").fullest();
         let mut memory_peak_bytes: IndexMap<&'static str, u64> =
@@ -112,9 +117,15 @@ impl TrainingSummary {
             held_out_losses: held_out(record),
             step_ends_s: record.steps.iter().map(|step| step.end.seconds()).collect(),
             bytes_moved: bytes_moved(plan, record),
+            why: None,
             events: record.steps.iter().map(|step| step.events).sum(),
             notes: notes.to_vec(),
         }
+    }
+
+    /// The same, with the reasons for a step's length.
+    pub fn explained(self, explanation: &Explanation) -> Self {
+        TrainingSummary { why: Some(Why::of(explanation)), ..self }
     }
 }
 
@@ -122,12 +133,6 @@ fn held_out(record: &TrainingRecord) -> Option<Vec<(u32, f64)>> {
     let measured: Vec<(u32, f64)> =
         record.steps.iter().filter_map(|step| step.held_out.map(|loss| (step.step.0, loss))).collect();
     (!measured.is_empty()).then_some(measured)
-}
-
-/// The sum of the ranks' peaks, flops a second.
-fn peak_of_all(plan: &TrainingPlan) -> Option<f64> {
-    let peak = |rank: Rank| plan.topology.devices()[plan.placement[rank]].spec.peak(plan.precision);
-    plan.mesh.all().map(|rank| peak(rank).map(|rate| rate.get())).sum()
 }
 
 fn cycles_of_device_zero(plan: &TrainingPlan, step: SimDuration) -> u64 {

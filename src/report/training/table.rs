@@ -4,11 +4,13 @@ use crate::ids::Id;
 use crate::metrics::Part;
 use crate::report::table::{facts, grouped};
 use crate::report::training::TrainingSummary;
+use crate::report::training::why::told;
 use crate::training::TrainingPlan;
+use crate::training::why::Explanation;
 use crate::units::{Bytes, SimDuration};
 
-/// The summary as aligned rows.
-pub fn table(summary: &TrainingSummary) -> String {
+/// The summary as aligned rows, and why a step took as long as it did.
+pub fn table(summary: &TrainingSummary, explanation: Option<&Explanation>) -> String {
     let mut rows: Vec<(String, String)> = Vec::new();
     let mut row = |name: &str, value: String| rows.push((name.to_owned(), value));
     row("model", format!("{} parameters on {} ranks", grouped(summary.parameters), summary.ranks));
@@ -55,7 +57,7 @@ pub fn table(summary: &TrainingSummary) -> String {
         row("held-out loss", format!("{loss:.4} after step {}", step + 1));
     }
     row("events", grouped(summary.events));
-    facts(&summary.name, &rows, &summary.notes)
+    facts(&summary.name, &rows, &summary.notes) + &explanation.map_or(String::new(), told)
 }
 
 /// What a plan means, before it is run.

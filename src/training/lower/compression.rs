@@ -274,9 +274,8 @@ impl Lowering<'_> {
     }
 
     fn gradients_of(&mut self, rank: Rank, bucket: &Bucket) -> Vec<BufferId> {
-        let gradient = |&(piece, position): &(Piece, usize)| {
-            self.emitter.parameters(rank, piece)[position].gradient()
-        };
+        let gradient =
+            |&(piece, position): &(Piece, usize)| self.emitter.parameters(rank, piece)[position].gradient();
         bucket.iter().map(gradient).collect()
     }
 
