@@ -18,9 +18,9 @@ use crate::serving::batching::BatchingSpec;
 use crate::serving::routing::RoutingSpec;
 use crate::tasks::generate::TaskGeneratorSpec;
 use crate::tasks::scheduling::TaskSchedulerSpec;
+use crate::training::compression::CompressionSpec;
 use crate::training::schedule::ScheduleSpec;
 use crate::training::software::SoftwareSpec;
-use crate::training::compression::CompressionSpec;
 use crate::training::sync::SyncSpec;
 
 /// `trainyard list`.

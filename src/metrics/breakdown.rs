@@ -124,7 +124,7 @@ impl Breakdown {
             if let ((Lane::Rank(..), left), (Lane::Rank(receiver, Stream::Compute), arrived)) =
                 (arrow.from, arrow.to)
             {
-                let part = Part::ExposedPipeline;
+                let part = Part::of(arrow.activity);
                 add(receiver, Edge { at: left, part, opens: true });
                 add(receiver, Edge { at: arrived, part, opens: false });
             }

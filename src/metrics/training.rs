@@ -3,7 +3,7 @@
 use crate::ids::{Id, IdVec, Rank, StepIndex};
 use crate::metrics::{Breakdown, MemoryTimeline, Traffic};
 use crate::trace::{Arrow, Carried, Listener, MemoryChange, MemoryUse, Recording, Span};
-use crate::training::{Observer, StepReport};
+use crate::training::{Applied, Observer, StepReport};
 use crate::units::{Bytes, SimTime};
 
 /// Memory in use, by use.
@@ -31,6 +31,8 @@ pub struct TrainingRecord {
     pub shown: Option<ShownStep>,
     /// Bytes moved in the whole run.
     pub traffic: Traffic,
+    /// In which order parameter servers applied what, and how stale it was.
+    pub applied: Option<Applied>,
     /// Fullest moments.
     pub memory: Option<MemoryTimeline>,
 }
@@ -145,6 +147,10 @@ impl Observer for TrainingRecorder<'_> {
             shown.recording = recording;
         }
         (self.on_step)(report);
+    }
+
+    fn applied(&mut self, applied: &Applied) {
+        self.record.applied = Some(applied.clone());
     }
 
     fn wants_evaluation(&self, step: StepIndex) -> bool {

@@ -13,6 +13,7 @@ use crate::numeric::layers::{gelu, layer_norm, pointwise, relu, squared_error};
 use crate::numeric::low_rank::LowRank;
 use crate::numeric::optimizer::{Now, OptimizerSpec, outer};
 use crate::numeric::packing;
+use crate::numeric::scaling::LossScaling;
 use crate::program::{Formula, Packing, Program};
 use crate::rng::Stream;
 
@@ -24,6 +25,12 @@ pub(super) struct Context {
     step: StepIndex,
     part: Part,
     first_not_finite: Option<String>,
+    /// The losses that workers told, and whose they are.
+    pub(super) told: Vec<(u32, f32)>,
+    /// How losses are scaled, where gradients are kept in half precision.
+    pub(super) scaling: Option<LossScaling>,
+    /// Whether a step has been begun that is to be ended.
+    stepped: bool,
     /// Room that some formulas work in, used again and again.
     scratch: Vec<f32>,
 }
@@ -38,11 +45,40 @@ pub(super) struct Operands<'a> {
 impl Context {
     pub(super) fn new(batches: Batches, optimizer: OptimizerSpec, steps: u32) -> Self {
         let (step, part) = (StepIndex(0), Part::Training);
-        Context { batches, optimizer, steps, step, part, first_not_finite: None, scratch: Vec::new() }
+        Context {
+            batches,
+            optimizer,
+            steps,
+            step,
+            part,
+            first_not_finite: None,
+            told: Vec::new(),
+            scaling: None,
+            stepped: false,
+            scratch: Vec::new(),
+        }
     }
 
     pub(super) fn begin_step(&mut self, step: StepIndex) {
         self.step = step;
+    }
+
+    /// Losses are scaled from now on.
+    pub(super) fn scale_losses(&mut self) {
+        self.scaling = Some(LossScaling::default());
+    }
+
+    /// The step before, if there was one, has ended.
+    pub(super) fn end_step(&mut self) {
+        if std::mem::replace(&mut self.stepped, true)
+            && let Some(scaling) = &mut self.scaling
+        {
+            scaling.end_step();
+        }
+    }
+
+    fn loss_scale(&self) -> f32 {
+        self.scaling.as_ref().map_or(1.0, LossScaling::scale)
     }
 
     pub(super) fn held_out(&mut self, held_out: bool) {
@@ -77,7 +113,9 @@ impl Context {
     }
 
     fn now(&self, rule: crate::program::OptimizerRule) -> Now {
-        Now { count: self.step.0 + 1, rate: self.optimizer.rate().at(self.step, self.steps), rule }
+        // Steps that were left out do not count.
+        let skipped = self.scaling.as_ref().map_or(0, LossScaling::skipped);
+        Now { count: self.step.0 + 1 - skipped, rate: self.optimizer.rate().at(self.step, self.steps), rule }
     }
 }
 
@@ -85,9 +123,10 @@ impl Context {
 pub(super) fn apply(formula: &Formula, context: &mut Context, operands: Operands<'_>) {
     let Operands { reads, writes, updates } = operands;
     match (*formula, reads, writes, updates) {
-        (Formula::Batch { first, count, first_column }, [], [inputs, targets], []) => {
+        (Formula::Batch { first, count, first_column, ahead }, [], [inputs, targets], []) => {
             let wanted = Wanted { first, count, first_column };
-            context.batches.fill(context.part, context.step, wanted, inputs, targets);
+            let step = StepIndex(context.step.0 + ahead);
+            context.batches.fill(context.part, step, wanted, inputs, targets);
         }
         (Formula::Beside, [], [], []) => {}
         (Formula::Copy, [x], [y], []) => y.copy_from_slice(x),
@@ -161,22 +200,30 @@ pub(super) fn apply(formula: &Formula, context: &mut Context, operands: Operands
             [dlogits],
             [],
         ) => {
-            let (softmax, scale) = (Softmax { logits, targets, max, sums }, scale / max.len() as f32);
+            let scale = scale * context.loss_scale() / max.len() as f32;
+            let softmax = Softmax { logits, targets, max, sums };
             cross_entropy::backward_input(held(first_class, classes), scale, softmax, dlogits);
         }
         (Formula::SquaredError { scale }, [predictions, targets], [], [loss]) => {
             loss[0] += squared_error::mean_loss(predictions, targets) as f32 * scale;
         }
         (Formula::SquaredErrorInput { scale }, [predictions, targets], [d], []) => {
-            squared_error::backward_input(scale / predictions.len() as f32, predictions, targets, d);
+            let scale = scale * context.loss_scale() / predictions.len() as f32;
+            squared_error::backward_input(scale, predictions, targets, d);
         }
         (Formula::SquaredNorm, gradients, [sum], []) => {
             sum[0] = gradients.iter().map(|numbers| pointwise::squared_norm(numbers)).sum::<f64>() as f32;
         }
         (Formula::Clip { limit }, [squared_norm], [], gradients) => {
-            let norm = squared_norm[0].sqrt();
-            if norm > limit {
-                gradients.iter_mut().for_each(|numbers| pointwise::scale(limit / norm, numbers));
+            let scale = context.loss_scale();
+            if let Some(scaling) = context.scaling.as_mut().filter(|_| !squared_norm[0].is_finite()) {
+                scaling.overflow();
+                return;
+            }
+            let norm = squared_norm[0].sqrt() / scale;
+            let factor = if norm > limit { limit / norm } else { 1.0 } / scale;
+            if factor != 1.0 {
+                gradients.iter_mut().for_each(|numbers| pointwise::scale(factor, numbers));
             }
         }
         (Formula::Pack { packing }, gradients, [packet], errors) => {
@@ -202,7 +249,22 @@ pub(super) fn apply(formula: &Formula, context: &mut Context, operands: Operands
             let inner = context.optimizer.rate().at(context.step, context.steps) as f32;
             outer(rule, inner, weights, last, velocity);
         }
+        (Formula::Tell { turn }, [loss], [], []) => context.told.push((turn, loss[0])),
+        (Formula::Count, [], [], [count]) => count[0] += 1.0,
+        (Formula::ServerStep { rule, workers }, [gradient, count], [], [weights, moments @ ..]) => {
+            let count = count[0] as u32;
+            let rate = context.optimizer.rate().at(StepIndex((count - 1) / workers), context.steps);
+            context.optimizer.step(Now { count, rate, rule }, gradient, weights, moments);
+        }
+        (Formula::Compensate { lambda }, [weights, backup], [], [gradient]) => {
+            for ((g, w), before) in gradient.iter_mut().zip(*weights).zip(*backup) {
+                *g += lambda * *g * *g * (w - before);
+            }
+        }
         (Formula::Optimizer { rule }, [gradient], [], [weights, moments @ ..]) => {
+            if context.scaling.as_ref().is_some_and(LossScaling::skips) {
+                return;
+            }
             let now = context.now(rule);
             context.optimizer.step(now, gradient, weights, moments);
         }

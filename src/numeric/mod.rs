@@ -19,7 +19,8 @@ mod packing;
 mod payload;
 mod races;
 pub mod real;
-pub mod rounding;
+mod rounding;
+mod scaling;
 #[cfg(test)]
 mod support;
 pub mod values;

@@ -32,6 +32,9 @@ impl Races {
         }
         each_operand(program, op, |buffer, changes| {
             let held = self.uses[buffer.index()];
+            if program.buffers()[buffer].shared {
+                return;
+            }
             if let Some(other) = held.writer.or(held.reader.filter(|_| changes)) {
                 race(program, op, buffer, other);
             }

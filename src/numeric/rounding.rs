@@ -4,7 +4,63 @@
 //! their largest number (Micikevicius et al., "FP8 Formats for Deep Learning", 2022, section 3.1,
 //! saturating conversion).
 
-use crate::program::Format;
+use crate::hardware::Precision;
+use crate::program::{Buffer, Format};
+use crate::trace::MemoryUse;
+
+/// What the narrow numbers of a program are rounded to.
+///
+/// Activations are rounded when they are written, whoever writes them (a reduction over ranks rounds its
+/// sum once, where a ring of real devices rounds at every hop). Weights are stepped in `f32`, their master
+/// copy, and rounded where they are multiplied with; gradients are summed in `f32` where the program has
+/// four bytes for them (Micikevicius et al., "Mixed Precision Training", ICLR 2018, section 3.1).
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Narrow {
+    /// Two bytes, in this format.
+    Half(Format),
+    /// One byte: E4M3 forward and E5M2 backward, each tensor scaled to its largest number (Micikevicius et
+    /// al., "FP8 Formats for Deep Learning", 2022, section 3; NVIDIA's Transformer Engine calls it current
+    /// scaling).
+    Eight,
+}
+
+impl Narrow {
+    pub(super) fn of(precision: Precision) -> Option<Self> {
+        match precision {
+            Precision::Bf16 => Some(Narrow::Half(Format::Bf16)),
+            Precision::F16 => Some(Narrow::Half(Format::F16)),
+            Precision::F8 => Some(Narrow::Eight),
+            _ => None,
+        }
+    }
+
+    /// Whether a buffer keeps its numbers in fewer than four bytes, and they are not stepped.
+    pub(super) fn keeps(self, buffer: &Buffer) -> bool {
+        let narrow = buffer.bytes.get() < 4 * buffer.elements;
+        narrow
+            && match buffer.usage {
+                MemoryUse::Activations | MemoryUse::Gradients => true,
+                MemoryUse::Parameters => buffer.slot.is_none(),
+                MemoryUse::Optimizer | MemoryUse::Buffers => false,
+            }
+    }
+
+    /// Whether a buffer holds weights that are stepped in `f32` and multiplied with in fewer bytes.
+    pub(super) fn multiplies(self, buffer: &Buffer) -> bool {
+        buffer.usage == MemoryUse::Parameters && buffer.bytes.get() < 4 * buffer.elements
+    }
+
+    /// Rounds a tensor.
+    pub(super) fn round(self, numbers: &mut [f32], backward: bool) {
+        match self {
+            Narrow::Half(format) => numbers.iter_mut().for_each(|x| *x = format.round(*x)),
+            Narrow::Eight => {
+                let format = if backward { Format::E5M2 } else { Format::E4M3 };
+                format.round_blocks(numbers, numbers.len().max(1));
+            }
+        }
+    }
+}
 
 impl Format {
     /// The largest finite number.
@@ -98,7 +154,7 @@ mod tests {
         for (format, x, expected) in cases {
             assert_eq!(format.round(x), expected, "{format:?} of {x}");
         }
-        assert_eq!(Format::Bf16.round(3.38e38), 3.376_299_9e38);
+        assert_eq!(Format::Bf16.round(3.38e38), 3.376_3e38);
         assert!(Format::ALL_FLOATING.iter().all(|format| format.round(f32::NAN).is_nan()));
     }
 

@@ -10,14 +10,17 @@
 use std::collections::BTreeMap;
 
 use crate::collective;
+use crate::hardware::Precision;
 use crate::ids::{BufferId, CollectiveId, Id, IdVec, OpId, SlotId, StepIndex};
 use crate::numeric::batches::Batches;
 use crate::numeric::formulas::{self, Context, Operands};
 use crate::numeric::optimizer::OptimizerSpec;
 use crate::numeric::payload::Layout;
 use crate::numeric::races::Races;
+use crate::numeric::rounding::Narrow;
 use crate::program::{Action, Exchange, Participant, Program};
 use crate::runtime::Interpreter;
+use crate::trace::Activity;
 
 /// Every number of a run.
 pub struct Values {
@@ -30,6 +33,10 @@ pub struct Values {
     begun: BTreeMap<CollectiveId, usize>,
     spare: Spare,
     races: Races,
+    /// The format of what a program keeps in fewer than four bytes; `None` where it keeps all in `f32`.
+    narrow: Option<Narrow>,
+    /// Weights as they are multiplied with, by slot, where that is narrower than they are stepped in.
+    rounded: BTreeMap<SlotId, Vec<f32>>,
 }
 
 /// A step-lived buffer's numbers, and who wrote them.
@@ -72,11 +79,29 @@ impl Values {
             begun: BTreeMap::new(),
             spare: Spare::default(),
             races: Races::default(),
+            narrow: None,
+            rounded: BTreeMap::new(),
         }
+    }
+
+    /// Keeps what the program keeps in fewer than four bytes in this precision.
+    pub fn in_precision(mut self, precision: Precision) -> Self {
+        self.narrow = Narrow::of(precision);
+        if precision == Precision::F16 {
+            self.context.scale_losses();
+        }
+        self
+    }
+
+    /// The loss scale, and how many steps were skipped because gradients had overflowed; only in half
+    /// precision.
+    pub fn loss_scale(&self) -> Option<(f32, u32)> {
+        self.context.scaling.as_ref().map(|scaling| (scaling.scale(), scaling.skipped()))
     }
 
     /// A step is about to begin.
     pub fn begin_step(&mut self, step: StepIndex) {
+        self.context.end_step();
         self.context.begin_step(step);
         self.clear();
     }
@@ -124,6 +149,17 @@ impl Values {
         number
     }
 
+    /// The losses that workers have told: which step of which worker, and the loss.
+    pub fn told(&self) -> &[(u32, f32)] {
+        &self.context.told
+    }
+
+    /// Makes one slot hold what another holds.
+    pub fn copy(&mut self, from: SlotId, to: SlotId) {
+        self.slots[to] = self.slots[from].clone();
+        self.rounded.remove(&to);
+    }
+
     /// Where the first value that is no finite number came from.
     pub fn first_not_finite(&self) -> Option<&str> {
         self.context.first_not_finite()
@@ -153,11 +189,19 @@ impl Values {
             .iter()
             .map(|&buffer| self.spare.take(program.buffers()[buffer].elements as usize))
             .collect();
-        let (slots, buffers) = (&self.slots, &self.buffers);
+        let multiplied = !instruction.formula.steps_weights();
+        self.round_weights(program, program.reads(instruction), multiplied);
+        let (slots, buffers, rounded) = (&self.slots, &self.buffers, &self.rounded);
         let reads: Vec<&[f32]> = program
             .reads(instruction)
             .iter()
-            .map(|&buffer| read(program, slots, buffers, op, buffer))
+            .map(|&buffer| {
+                let slot = program.buffers()[buffer].slot.filter(|_| multiplied);
+                match slot.and_then(|slot| rounded.get(&slot)) {
+                    Some(rounded) => rounded,
+                    None => read(program, slots, buffers, op, buffer),
+                }
+            })
             .collect();
         let operands = Operands { reads: &reads, writes: &mut writes, updates: &mut updates };
         formulas::apply(&instruction.formula, &mut self.context, operands);
@@ -175,9 +219,30 @@ impl Values {
         held.unwrap_or_else(|| missing(program, op, buffer)).numbers
     }
 
-    fn put(&mut self, program: &Program, op: OpId, buffer: BufferId, numbers: Vec<f32>, visible: bool) {
+    /// Makes sure that the weights among these buffers are at hand as they are multiplied with.
+    fn round_weights(&mut self, program: &Program, reads: &[BufferId], multiplied: bool) {
+        let Some(narrow) = self.narrow.filter(|_| multiplied) else { return };
+        for &buffer in reads {
+            let about = &program.buffers()[buffer];
+            let Some(slot) = about.slot.filter(|_| narrow.multiplies(about)) else { continue };
+            if !self.rounded.contains_key(&slot) {
+                let mut weights = self.slots[slot].clone();
+                narrow.round(&mut weights, false);
+                self.rounded.insert(slot, weights);
+            }
+        }
+    }
+
+    fn put(&mut self, program: &Program, op: OpId, buffer: BufferId, mut numbers: Vec<f32>, visible: bool) {
+        if let Some(narrow) = self.narrow
+            && narrow.keeps(&program.buffers()[buffer])
+        {
+            let backward = matches!(program.ops()[op].activity, Activity::Backward | Activity::BackwardInput);
+            narrow.round(&mut numbers, backward);
+        }
         if let Some(slot) = program.buffers()[buffer].slot {
             self.slots[slot] = numbers;
+            self.rounded.remove(&slot);
             return;
         }
         if self.buffers.len() < program.buffers().len() {

@@ -116,7 +116,15 @@ impl Builder {
     /// A buffer that lives from its first writer to its last user.
     pub fn buffer(&mut self, rank: Rank, elements: u64, bytes: Bytes, usage: MemoryUse) -> BufferId {
         self.uses.push(Uses::default());
-        self.program.buffers.push(Buffer { rank, elements, bytes, usage, slot: None, users: 0 })
+        self.program.buffers.push(Buffer {
+            rank,
+            elements,
+            bytes,
+            usage,
+            slot: None,
+            shared: false,
+            users: 0,
+        })
     }
 
     /// The buffer that a slot keeps for the whole run; the same one each time it is asked for.
@@ -135,6 +143,11 @@ impl Builder {
         self.program.buffers[buffer].slot = Some(slot);
         self.slots.insert(slot, buffer);
         buffer
+    }
+
+    /// Lets ops use a buffer in whatever order they run: nobody waits for anybody because of it.
+    pub fn share(&mut self, buffer: BufferId) {
+        self.program.buffers[buffer].shared = true;
     }
 
     /// What is known of a buffer.
@@ -274,13 +287,16 @@ impl Builder {
             self.program.buffers[buffer].users += 1;
             self.touched.push((op.0, buffer.0));
         }
-        for &buffer in reads {
+        let private = |buffer: &&BufferId| !self.program.buffers[**buffer].shared;
+        let [reads, writes] = [reads, writes]
+            .map(|list| list.iter().filter(private).copied().collect::<SmallVec<[BufferId; 8]>>());
+        for &buffer in &reads {
             if let Some(writer) = self.uses[buffer].writer {
                 self.wait(op, writer);
             }
             self.uses[buffer].readers.push(op);
         }
-        for &buffer in writes {
+        for &buffer in &writes {
             let uses = std::mem::replace(
                 &mut self.uses[buffer],
                 Uses { writer: Some(op), readers: SmallVec::new() },
@@ -293,7 +309,7 @@ impl Builder {
 
     fn wait(&mut self, later: OpId, earlier: OpId) {
         let (a, b) = (&self.program.ops[earlier], &self.program.ops[later]);
-        let same_queue = a.rank == b.rank && a.stream == b.stream;
+        let same_queue = a.rank == b.rank && a.stream == b.stream && a.stream.is_in_order();
         if earlier != later && !same_queue {
             self.edges.push((earlier.0, later.0));
         }

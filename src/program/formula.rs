@@ -93,6 +93,8 @@ pub enum Formula {
         count: u32,
         /// The first input feature that this rank holds.
         first_column: u32,
+        /// How many steps later than the program's, where a program is of several.
+        ahead: u32,
     },
     /// Nothing: a kernel that takes its time beside the formula that it belongs to (what an eager framework
     /// runs and a fused one does not).
@@ -312,6 +314,26 @@ pub enum Formula {
         members: u32,
     },
 
+    /// The loss of a worker's step, for whoever asks after the run. Reads \[loss\].
+    Tell {
+        /// Which worker's, and which step.
+        turn: u32,
+    },
+    /// One more step. Updates \[count\].
+    Count,
+    /// One optimiser step of a server, its `count`-th. Reads \[g, count\] updates \[w, state…\].
+    ServerStep {
+        /// Whether weight decay applies.
+        rule: OptimizerRule,
+        /// As many steps of the server are one of the run, which the learning rate goes by.
+        workers: u32,
+    },
+    /// g += λ·g²·(w − w of when the worker got it). Reads \[w, backup\] updates \[g\].
+    Compensate {
+        /// λ.
+        lambda: f32,
+    },
+
     /// Steps the average of replicas on from the last one. Updates \[w, a, v\].
     Outer {
         /// How.
@@ -322,4 +344,18 @@ pub enum Formula {
         /// Whether weight decay applies.
         rule: OptimizerRule,
     },
+}
+
+impl Formula {
+    /// Whether it steps or copies weights themselves, rather than multiplying with them.
+    pub fn steps_weights(&self) -> bool {
+        matches!(
+            self,
+            Formula::Optimizer { .. }
+                | Formula::ServerStep { .. }
+                | Formula::Compensate { .. }
+                | Formula::Outer { .. }
+                | Formula::Copy
+        )
+    }
 }

@@ -116,6 +116,9 @@ pub struct Buffer {
     pub usage: MemoryUse,
     /// The slot that keeps it for the whole run; `None` when it lives for a step.
     pub slot: Option<SlotId>,
+    /// Whether ops use it in the order in which they happen to run, which is what a server's weights are
+    /// for.
+    pub shared: bool,
     /// How many ops use it, which is when a step-lived one is freed.
     pub users: u32,
 }

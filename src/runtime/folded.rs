@@ -63,7 +63,10 @@ impl FoldedTimes {
         let launch = launch.unwrap_or_default();
         let ends = folded.simulated.iter().map(|member| timing.ends[member.index()] + launch);
         let plan = &exchange.plan;
-        let of_one: u64 = plan.transfers().ids().map(|id| plan.bytes_of(id, exchange.bytes).get()).sum();
+        // What a member keeps for itself in an all-to-all is copied, not carried.
+        let carried = |id: &TransferId| plan.transfers()[*id].from != plan.transfers()[*id].to;
+        let of_one: u64 =
+            plan.transfers().ids().filter(carried).map(|id| plan.bytes_of(id, exchange.bytes).get()).sum();
         let moved = Bytes(of_one * folded.groups.len() as u64);
         let timed = Arc::new(Timed { ends: ends.collect(), moved });
         let known = Known { _plan: plan.clone(), _folded: shared.clone(), timed: timed.clone() };

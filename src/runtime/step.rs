@@ -1,5 +1,6 @@
 //! One run of one program: the event loop.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -34,6 +35,8 @@ struct Queue {
     ops: Vec<OpId>,
     next: usize,
     busy: bool,
+    /// Ops that can run, of a queue that is not in order.
+    ready: VecDeque<OpId>,
 }
 
 /// An exchange that has begun.
@@ -149,6 +152,11 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
     fn go(&mut self) -> Result<(), Stall> {
         self.machine.memory.keep_slots(self.program, self.now, self.listener);
         self.machine.change_links(self.now);
+        for (id, op) in self.program.ops().enumerate() {
+            if self.waits[id.index()] == 0 && !op.stream.is_in_order() {
+                self.queues[queue_index(op)].ready.push_back(id);
+            }
+        }
         for queue in 0..self.queues.len() {
             self.start_next(queue, None);
         }
@@ -211,9 +219,31 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
 
     /// Starts the op at the head of a queue if it is ready, now that `ended` has.
     fn start_next(&mut self, queue: usize, ended: Option<OpId>) {
-        let Queue { ops, next, busy } = &self.queues[queue];
-        let Some(&op) = ops.get(*next).filter(|op| !busy && self.waits[op.index()] == 0) else { return };
-        self.queues[queue].busy = true;
+        match Stream::ALL[queue % Stream::ALL.len()] {
+            Stream::Serve => {
+                while let Some(op) = self.queues[queue].ready.pop_front() {
+                    self.start(op, ended);
+                }
+            }
+            Stream::Arrivals if self.queues[queue].busy => {}
+            Stream::Arrivals => {
+                if let Some(op) = self.queues[queue].ready.pop_front() {
+                    self.queues[queue].busy = true;
+                    self.start(op, ended);
+                }
+            }
+            _ => {
+                let Queue { ops, next, busy, .. } = &self.queues[queue];
+                let Some(&op) = ops.get(*next).filter(|op| !busy && self.waits[op.index()] == 0) else {
+                    return;
+                };
+                self.queues[queue].busy = true;
+                self.start(op, ended);
+            }
+        }
+    }
+
+    fn start(&mut self, op: OpId, ended: Option<OpId>) {
         if let Some(causes) = &mut self.causes {
             causes.released(op, ended);
         }
@@ -467,7 +497,12 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
             }
             self.waits[next.index()] -= 1;
             if self.waits[next.index()] == 0 {
-                self.start_next(queue_index(&self.program.ops()[next]), Some(op));
+                let waiting = &self.program.ops()[next];
+                let queue = queue_index(waiting);
+                if !waiting.stream.is_in_order() {
+                    self.queues[queue].ready.push_back(next);
+                }
+                self.start_next(queue, Some(op));
             }
         }
     }
@@ -503,6 +538,10 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
     /// A payload arrived.
     fn tell_carried(&mut self, exchange: &Exchange, flow: &OnItsWay) {
         let transfer = &exchange.plan.transfers()[flow.transfer];
+        // What a member keeps for itself in an all-to-all is copied, not carried.
+        if transfer.from == transfer.to {
+            return;
+        }
         let op = &self.program.ops()[exchange.participants[transfer.from.index()].op];
         self.listener.carried(Carried {
             route: flow.route.clone(),
@@ -520,7 +559,8 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
             let [from, to] = [&exchange.participants[0], &exchange.participants[1]];
             let sender = Lane::Rank(from.rank, self.program.ops()[from.op].stream);
             let receiver = Lane::Rank(to.rank, Stream::Compute);
-            self.listener.arrow(Arrow { from: (sender, began), to: (receiver, self.now) });
+            let activity = self.program.ops()[from.op].activity;
+            self.listener.arrow(Arrow { from: (sender, began), to: (receiver, self.now), activity });
         }
     }
 }

@@ -113,7 +113,7 @@ impl Activity {
     }
 }
 
-/// An in-order queue of a rank, as CUDA streams are.
+/// A queue of a rank: in order, as CUDA streams are, but for those of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stream {
@@ -131,11 +131,15 @@ pub enum Stream {
     SendPrevious,
     /// Copies between device and host, and input.
     Host,
+    /// What a server sends to whoever asks, all at once.
+    Serve,
+    /// What a server does with what arrives, one after the other.
+    Arrivals,
 }
 
 impl Stream {
     /// Every stream, in the order lanes are shown.
-    pub const ALL: [Stream; 7] = [
+    pub const ALL: [Stream; 9] = [
         Stream::Compute,
         Stream::Tensor,
         Stream::Data,
@@ -143,6 +147,8 @@ impl Stream {
         Stream::SendNext,
         Stream::SendPrevious,
         Stream::Host,
+        Stream::Serve,
+        Stream::Arrivals,
     ];
 
     /// The name a reader sees.
@@ -155,7 +161,15 @@ impl Stream {
             Stream::SendNext => "send next",
             Stream::SendPrevious => "send previous",
             Stream::Host => "host",
+            Stream::Serve => "serve",
+            Stream::Arrivals => "arrivals",
         }
+    }
+
+    /// Whether its ops run in the order in which they were written. Those of the others run in the order in
+    /// which they become ready.
+    pub const fn is_in_order(self) -> bool {
+        !matches!(self, Stream::Serve | Stream::Arrivals)
     }
 
     /// Position in [`Stream::ALL`].
@@ -223,6 +237,8 @@ pub struct Arrow {
     pub from: (Lane, SimTime),
     /// To where, and when it arrived.
     pub to: (Lane, SimTime),
+    /// What it was sent for.
+    pub activity: Activity,
 }
 
 /// A payload went along a route: all of its links were in use from `start` to `end`.

@@ -6,9 +6,11 @@
 //!
 //! Training knows nothing of serving, tasks or clusters, reads no files and draws nothing.
 
+mod asynchronous;
 pub mod compression;
 pub mod disturbance;
 pub mod lower;
+pub mod partition;
 pub mod recompute;
 mod run;
 pub mod schedule;
@@ -18,6 +20,7 @@ pub mod sync;
 pub mod why;
 pub mod zero;
 
+pub use asynchronous::Applied;
 pub use run::{Observer, Silent, StepReport, TrainingFailure, TrainingOutcome, run};
 
 use std::ops::Range;
@@ -116,6 +119,18 @@ impl TrainingPlan {
     pub fn simulated_ranks(&self) -> impl Iterator<Item = Rank> + '_ {
         let step = if self.folded { self.mesh.data * self.mesh.context * self.mesh.tensor } else { 1 };
         (0..self.mesh.ranks()).step_by(step as usize).map(Rank)
+    }
+
+    /// The ranks of parameter servers, after those of the mesh.
+    pub fn server_ranks(&self) -> impl Iterator<Item = Rank> + '_ {
+        (self.mesh.ranks()..self.placement.len() as u32).map(Rank)
+    }
+
+    /// The server that keeps a piece of the model, where there are servers: by turns.
+    pub fn server_of(&self, pieces: &[Piece], piece: Piece) -> Option<Rank> {
+        let servers = self.sync.server()?.servers;
+        let at = pieces.iter().position(|&other| other == piece).expect("a piece of the model");
+        Some(Rank(self.mesh.ranks() + at as u32 % servers))
     }
 
     /// Replicas that are simulated.
@@ -261,8 +276,8 @@ impl TrainingPlan {
 
     /// The devices' peaks together, in the run's precision; nothing where one has none.
     pub fn peak(&self) -> Option<FlopRate> {
-        let peak = |&device: &DeviceId| self.topology.devices()[device].spec.peak(self.precision);
-        let sum = self.placement.iter().map(|device| peak(device).map(FlopRate::get)).sum::<Option<f64>>();
+        let peak = |rank: Rank| self.topology.devices()[self.placement[rank]].spec.peak(self.precision);
+        let sum = self.mesh.all().map(|rank| peak(rank).map(FlopRate::get)).sum::<Option<f64>>();
         sum.map(FlopRate::per_second)
     }
 

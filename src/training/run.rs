@@ -11,6 +11,7 @@ use crate::program::Program;
 use crate::runtime::{Interpreter, Machine, NoValues, Stall};
 use crate::trace::{Listener, Span};
 use crate::training::TrainingPlan;
+use crate::training::asynchronous::{Applied, run_asynchronous};
 use crate::training::lower::{Deadlock, lower, lower_evaluation};
 use crate::training::state::State;
 use crate::training::sync::SyncAction;
@@ -23,6 +24,9 @@ pub trait Observer {
 
     /// A step has ended.
     fn step(&mut self, report: &StepReport);
+
+    /// A run with parameter servers has ended.
+    fn applied(&mut self, _applied: &Applied) {}
 
     /// Whether the held-out loss should be measured after this step.
     fn wants_evaluation(&self, _step: StepIndex) -> bool {
@@ -117,6 +121,9 @@ pub fn run(
 ) -> Result<TrainingOutcome, TrainingFailure> {
     let mut machine = Machine::new(&plan.topology, plan.placement.clone(), compute, network);
     machine.hand_over(plan.software.dispatch());
+    if let Some(server) = plan.sync.server() {
+        return run_asynchronous(plan, state, server, &mut machine, values, observer);
+    }
     let mut programs = Programs::default();
     let mut outcome = TrainingOutcome::default();
     for step in (0..plan.steps).map(StepIndex) {
@@ -200,7 +207,7 @@ fn replicas_loss(plan: &TrainingPlan, state: &State, values: &Values, step: Step
 
 /// The loss on batches of held-out data, as many as [`EVALUATION_BATCHES`] global batches, the same
 /// ones every time. It takes no simulated time.
-fn evaluate(plan: &TrainingPlan, state: &State, values: &mut Values) -> f64 {
+pub(super) fn evaluate(plan: &TrainingPlan, state: &State, values: &mut Values) -> f64 {
     let program = lower_evaluation(plan, state);
     let mut total = 0.0;
     for batch in 0..EVALUATION_BATCHES {

@@ -51,6 +51,8 @@ pub struct ParameterSlots {
     pub moments: Vec<SlotId>,
     /// The last average and its velocity, where replicas meet through an outer optimiser.
     pub outer: Option<[SlotId; 2]>,
+    /// What a server keeps besides, where this is a server's.
+    pub served: Option<Served>,
     /// What gradient compression has not sent yet.
     pub error: Option<SlotId>,
     /// The right factor of low-rank compression.
@@ -69,6 +71,15 @@ pub struct Share {
     pub weight: SlotId,
     /// Their gradient, where it is kept from micro-batch to micro-batch.
     pub gradient: Option<SlotId>,
+}
+
+/// What a parameter server keeps besides weights and moments.
+#[derive(Debug, Clone)]
+pub struct Served {
+    /// How often the parameter has been stepped.
+    pub count: SlotId,
+    /// What each worker got last, where gradients are compensated for their delay.
+    pub backups: Vec<SlotId>,
 }
 
 impl ParameterSlots {
@@ -134,7 +145,7 @@ impl State {
     /// The slots of a plan: each rank holds its shard of every stage that it is home to.
     pub fn new(plan: &TrainingPlan) -> State {
         let pieces = plan.model.pieces();
-        let ranks = plan.mesh.ranks() as usize;
+        let ranks = plan.placement.len();
         let mut state = State {
             slots: IdVec::new(),
             parameters: IdVec::filled(BTreeMap::new(), ranks),
@@ -156,7 +167,49 @@ impl State {
                 }
             }
         }
+        for &piece in &pieces {
+            if let (Some(server), Some(rank)) = (plan.sync.server(), plan.server_of(&pieces, piece)) {
+                let copies = if server.compensation.is_some() { plan.mesh.data } else { 0 };
+                let parameters = plan.model.parameters(piece).into_iter();
+                let slots =
+                    parameters.map(|parameter| state.add_served(plan, rank, copies, parameter)).collect();
+                state.parameters[rank].insert(piece, slots);
+            }
+        }
         state
+    }
+
+    /// What a server keeps of a parameter.
+    fn add_served(
+        &mut self,
+        plan: &TrainingPlan,
+        rank: Rank,
+        copies: u32,
+        parameter: Parameter,
+    ) -> ParameterSlots {
+        let elements = parameter.elements();
+        let widths = ParameterBytes::of(plan);
+        let mut slot = |elements: u64, bytes: u64, usage| {
+            self.slots.push(Slot { rank, elements, bytes: Bytes(elements * bytes), usage })
+        };
+        let weight = slot(elements, widths.weight + widths.master, MemoryUse::Parameters);
+        let moments =
+            (0..plan.moments()).map(|_| slot(elements, widths.moment, MemoryUse::Optimizer)).collect();
+        let count = slot(1, 4, MemoryUse::Buffers);
+        let backups = (0..copies).map(|_| slot(elements, widths.weight, MemoryUse::Buffers)).collect();
+        ParameterSlots {
+            parameter,
+            copy: 0,
+            elements,
+            weight: Some(weight),
+            gradient: None,
+            moments,
+            outer: None,
+            served: Some(Served { count, backups }),
+            error: None,
+            factor: None,
+            share: None,
+        }
     }
 
     fn add(&mut self, plan: &TrainingPlan, rank: Rank, copy: u32, parameter: Parameter) -> ParameterSlots {
@@ -178,7 +231,8 @@ impl State {
             gradient: gradient.is_none().then(|| slot(piece, widths.gradient, MemoryUse::Gradients)),
         });
         // The master copy is counted with the first moment: it is one more number the optimiser keeps.
-        let moments = (0..plan.moments())
+        // Where servers step, workers keep nothing to step by.
+        let moments = (0..if plan.sync.server().is_some() { 0 } else { plan.moments() })
             .map(|moment| {
                 let bytes = widths.moment + if moment == 0 { widths.master } else { 0 };
                 slot(if share.is_some() { piece } else { elements }, bytes, MemoryUse::Optimizer)
@@ -188,9 +242,8 @@ impl State {
         let compresses = plan.compression.scheme() != Scheme::Whole;
         let error = (compresses && plan.compression.feeds_back())
             .then(|| slot(elements, widths.gradient, MemoryUse::Gradients));
-        let factor = low_rank_of(plan, &parameter).map(|(_, columns, rank)| {
-            slot(columns * rank, widths.gradient, MemoryUse::Gradients)
-        });
+        let factor = low_rank_of(plan, &parameter)
+            .map(|(_, columns, rank)| slot(columns * rank, widths.gradient, MemoryUse::Gradients));
         ParameterSlots {
             parameter,
             copy,
@@ -199,6 +252,7 @@ impl State {
             gradient,
             moments,
             outer,
+            served: None,
             error,
             factor,
             share,
@@ -223,8 +277,13 @@ impl State {
         for piece in plan.model.pieces() {
             for (position, parameter) in plan.model.parameters(piece).iter().enumerate() {
                 let whole = weights(parameter);
-                for rank in plan.mesh.all() {
+                for rank in plan.placement.ids() {
                     if let Some(slots) = self.of(rank, piece).get(position) {
+                        if let Some(served) = &slots.served {
+                            let kept = [slots.stepped()].into_iter().chain(served.backups.iter().copied());
+                            kept.for_each(|slot| values[slot].clone_from(&whole));
+                            continue;
+                        }
                         let shard = u64::from(plan.mesh.coordinates(rank).tensor);
                         let held = parameter.shard(&whole, shard, tensor);
                         if let Some(share) = slots.share {
@@ -304,6 +363,8 @@ impl State {
         piece: Piece,
         position: usize,
     ) -> Vec<f32> {
+        // The model is what the servers keep, not what a worker has of it.
+        let rank = plan.server_of(&plan.model.pieces(), piece).unwrap_or(rank);
         let slots = &self.of(rank, piece)[position];
         if slots.share.is_none() {
             return values.slot(slots.stepped()).to_vec();

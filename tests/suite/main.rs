@@ -19,4 +19,5 @@ mod runs;
 mod scalesim;
 mod schedules;
 mod serving;
+mod strategies;
 mod tasks;

@@ -47,7 +47,7 @@ pub(crate) fn train(scenario: &TrainingScenario, name: &str) -> (TrainingRecord,
     let mut values: Option<Values> = scenario.values(&state);
     let mut progress = Progress::new(u64::from(plan.steps));
     let mut recorder = TrainingRecorder::new(
-        plan.simulated_ranks().collect(),
+        plan.simulated_ranks().chain(plan.server_ranks()).collect(),
         plan.steps,
         scenario.file.training.evaluate_every,
         |step: &StepReport| progress.tell(u64::from(step.step.0) + 1, || step_line(name, plan.steps, step)),

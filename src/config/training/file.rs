@@ -13,6 +13,7 @@ use crate::model::Model;
 use crate::numeric::optimizer::OptimizerSpec;
 use crate::rng::Seed;
 use crate::training::compression::CompressionSpec;
+use crate::training::partition::Partition;
 use crate::training::recompute::Recompute;
 use crate::training::schedule::ScheduleSpec;
 use crate::training::software::SoftwareSpec;
@@ -179,6 +180,8 @@ pub struct Parallel {
     pub sequence_parallel: bool,
     /// What replicas hold together: ZeRO's stages, FSDP, HSDP.
     pub zero: Zero,
+    /// Which layers each pipeline stage holds.
+    pub partition: Partition,
     /// The order of passes.
     pub schedule: ScheduleSpec,
     /// What replicas exchange.
@@ -197,6 +200,7 @@ impl Default for Parallel {
             tensor: 1,
             sequence_parallel: false,
             zero: Zero::default(),
+            partition: Partition::Even,
             schedule: ScheduleSpec::from_name("one_f_one_b").expect("a listed schedule"),
             sync: SyncSpec::from_name("all_reduce").expect("a listed sync"),
             compression: CompressionSpec::from_name("none").expect("a listed compression"),

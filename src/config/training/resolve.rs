@@ -1,13 +1,15 @@
 //! From a training file to a scenario: everything that needs two facts is checked here, once, and all
 //! mistakes are gathered. After it nothing returns a configuration error.
 
+use std::ops::Range;
+
 use crate::collective::Collective;
 use crate::compute::ComputeSpec;
 use crate::config::check::{Check, divisors};
 use crate::config::training::file::{Data, Fold, TrainingFile};
 use crate::config::{Diagnostics, Locations, locate};
-use crate::hardware::Topology;
-use crate::ids::{DeviceId, Id, IdVec, Rank};
+use crate::hardware::{Precision, Topology};
+use crate::ids::{DeviceId, Id, IdVec, Rank, Stage};
 use crate::model::Model;
 use crate::network::{NetworkModel, NetworkSpec, links_of};
 use crate::numeric::batches::Batches;
@@ -16,6 +18,7 @@ use crate::parallel::Mesh;
 use crate::rng::Seed;
 use crate::training::compression::CompressionSpec;
 use crate::training::disturbance::Disturbances;
+use crate::training::partition::{Partition, balanced, explicit_stages, piece_costs};
 use crate::training::schedule::Pass;
 use crate::training::state::State;
 use crate::training::zero::Zero;
@@ -69,26 +72,23 @@ pub fn resolve(file: TrainingFile, locations: &Locations) -> Result<TrainingScen
         context: 1,
         tensor: file.parallel.tensor,
     };
-    check.mesh(&file, mesh, topology.as_deref());
-    let stages = match even_stages(&file.model, stages_wanted(&file)) {
-        Ok(stages) => Some(stages),
-        Err(why) => {
-            check.wrong("parallel.pipeline", why, "");
-            None
-        }
-    };
-    if file.numeric && file.training.precision != crate::hardware::Precision::F32 {
+    let servers = file.parallel.sync.server().map_or(0, |server| server.servers);
+    check.mesh(&file, mesh, servers, topology.as_deref());
+    let stages = check.stages(&file);
+    let computed = [Precision::F32, Precision::Bf16, Precision::F16, Precision::F8];
+    if file.numeric && !computed.contains(&file.training.precision) {
         check.wrong(
             "training.precision",
-            format!("numbers are computed in f32, not in {}", file.training.precision),
+            format!("numbers are computed in f32, bf16, fp16 or fp8, not in {}", file.training.precision),
             "set `numeric: false` to time the step in this precision without computing it",
         );
     }
     let (Some(topology), Some(stages), true) = (topology, stages, check.mistakes.is_empty()) else {
         return Err(check.mistakes);
     };
+    // Parameter servers are on the devices after those of the workers.
     let placement: IdVec<Rank, DeviceId> =
-        mesh.all().map(|rank| DeviceId::from_index(rank.index())).collect();
+        (0..mesh.ranks() + servers).map(|rank| DeviceId::from_index(rank as usize)).collect();
     let mut plan = TrainingPlan {
         model: file.model.clone(),
         topology,
@@ -115,6 +115,16 @@ pub fn resolve(file: TrainingFile, locations: &Locations) -> Result<TrainingScen
     check.policies(&plan, &file);
     if !check.mistakes.is_empty() {
         return Err(check.mistakes);
+    }
+    if file.parallel.partition == Partition::ByCost {
+        let costs = piece_costs(&plan, &*file.fidelity.compute);
+        match balanced(&costs, stages_wanted(&file)) {
+            Ok(stages) => plan.stages = stages,
+            Err(why) => {
+                check.wrong("parallel.pipeline", why, "make the pipeline shorter");
+                return Err(check.mistakes);
+            }
+        }
     }
     if plan.zero.shares() && plan.sharers() == 1 {
         check
@@ -148,7 +158,9 @@ fn folds(plan: &TrainingPlan) -> bool {
     let first = &plan.topology.devices()[plan.placement[Rank(0)]].spec;
     let alike = |&device: &DeviceId| plan.topology.devices()[device].spec == *first;
     // A replica that mixes with its neighbours alone is not in the place of every other.
-    plan.mesh.ranks() > plan.mesh.pipeline && plan.placement.iter().all(alike) && plan.sync.name() != "gossip"
+    plan.mesh.ranks() > plan.mesh.pipeline
+        && plan.placement.iter().all(alike)
+        && !["gossip", "parameter_server"].contains(&plan.sync.name())
 }
 
 impl TrainingScenario {
@@ -175,7 +187,8 @@ impl TrainingScenario {
             }
         };
         let slots = state.initial_values(&self.plan, seed);
-        Some(Values::new(slots, batches, self.plan.optimizer.clone(), self.plan.steps))
+        let values = Values::new(slots, batches, self.plan.optimizer.clone(), self.plan.steps);
+        Some(values.in_precision(self.plan.precision))
     }
 }
 
@@ -254,7 +267,7 @@ impl Check<'_> {
         (micro_batch, u32::try_from(share / micro_batch).unwrap_or(u32::MAX))
     }
 
-    fn mesh(&mut self, file: &TrainingFile, mesh: Mesh, topology: Option<&Topology>) {
+    fn mesh(&mut self, file: &TrainingFile, mesh: Mesh, servers: u32, topology: Option<&Topology>) {
         for (name, size) in [("data", mesh.data), ("pipeline", mesh.pipeline), ("tensor", mesh.tensor)] {
             if size == 0 {
                 self.wrong(&format!("parallel.{name}"), format!("`{name}` is at least 1"), "");
@@ -264,8 +277,12 @@ impl Check<'_> {
         self.tensor(&file.model, u64::from(mesh.tensor));
         let Some(topology) = topology else { return };
         let devices = topology.devices().len() as u64;
-        let wanted = u64::from(mesh.data) * u64::from(mesh.pipeline) * u64::from(mesh.tensor);
-        let product = format!("data {} × pipeline {} × tensor {}", mesh.data, mesh.pipeline, mesh.tensor);
+        let ranks = u64::from(mesh.data) * u64::from(mesh.pipeline) * u64::from(mesh.tensor);
+        let wanted = ranks + u64::from(servers);
+        let mut product = format!("data {} × pipeline {} × tensor {}", mesh.data, mesh.pipeline, mesh.tensor);
+        if servers > 0 {
+            product += &format!(" + {servers} servers");
+        }
         if wanted > devices {
             self.wrong(
                 "parallel",
@@ -418,6 +435,26 @@ impl Check<'_> {
         }
     }
 
+    /// The pieces that each stage holds; those of one stage where costs are to decide, which are not known
+    /// yet.
+    fn stages(&mut self, file: &TrainingFile) -> Option<IdVec<Stage, Range<usize>>> {
+        let wanted = stages_wanted(file);
+        let (key, held) = match &file.parallel.partition {
+            Partition::Even => ("parallel.pipeline", even_stages(&file.model, wanted)),
+            Partition::Layers(layers) => {
+                ("parallel.partition.layers", explicit_stages(&file.model, layers, wanted))
+            }
+            Partition::ByCost => {
+                ("parallel.partition", Ok(std::iter::once(0..file.model.pieces().len()).collect()))
+            }
+        };
+        let suggestion = match file.parallel.partition {
+            Partition::Even => "`partition: by_cost` or `partition: {layers: […]}` cut unevenly",
+            _ => "",
+        };
+        held.map_err(|why| self.wrong(key, why, suggestion)).ok()
+    }
+
     /// Whether the algorithm carries out what the axes exchange.
     fn collectives(&mut self, plan: &TrainingPlan) {
         for (axis, kind) in plan.collectives() {
@@ -427,6 +464,26 @@ impl Check<'_> {
                 self.wrong("parallel.collective", why, "");
                 return;
             }
+        }
+    }
+
+    /// Whether the replicas are of a kind that servers can serve.
+    fn servers(&mut self, plan: &TrainingPlan) {
+        let Some(server) = plan.sync.server() else { return };
+        let key = "parallel.sync.parameter_server";
+        if server.servers == 0 {
+            self.wrong(&format!("{key}.servers"), "somebody has to keep the model: at least 1", "");
+        }
+        if server.compensation.is_some_and(|lambda| !lambda.is_finite() || lambda < 0.0) {
+            self.wrong(&format!("{key}.compensation"), "λ is a number from nought up", "");
+        }
+        if plan.precision == Precision::F16 {
+            let why = "a server cannot leave out the steps that a scaled loss has made to overflow";
+            self.wrong("training.precision", why, "use `precision: bf16`");
+        }
+        if plan.mesh.ranks() != plan.mesh.data || plan.schedule.copies() > 1 {
+            let why = "workers of parameter servers are replicas on one device each";
+            self.wrong(key, why, "set `pipeline: 1` and `tensor: 1`, or use another `sync`");
         }
     }
 
@@ -440,6 +497,10 @@ impl Check<'_> {
             if plan.sync.name() != "all_reduce" {
                 let why = format!("`{}` exchanges no gradients that `{name}` could pack", plan.sync.name());
                 self.wrong("parallel.compression", why, "use `sync: all_reduce`, or `compression: none`");
+            }
+            if plan.precision == Precision::F16 {
+                let why = format!("`{name}` would keep what a scaled loss has made to overflow");
+                self.wrong("parallel.compression", why, "use `precision: bf16`, or `compression: none`");
             }
             if plan.zero.shares() {
                 let why =
@@ -465,6 +526,7 @@ impl Check<'_> {
         }
         self.collectives(plan);
         self.compression(plan);
+        self.servers(plan);
         if plan.sync.period() == 0 {
             let key = format!("parallel.sync.{}.every", plan.sync.name());
             self.wrong(&key, "replicas meet after every step or more, not after every 0", "");

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use crate::ids::{Id, LinkId, Rank};
 use crate::metrics::{Breakdown, ShownStep, TrainingRecord};
 use crate::report::figure::{
-    AreaChart, Axis, Bar, Columns, Heatmap, Hue, Layer, Line, LineChart, Quantity, StackedBars, Svg,
-    Timeline, TimelineArrow, TimelineCaption, TimelineLane, TimelineSpan, running_mean,
+    AreaChart, Axis, Bar, Columns, Heatmap, Histogram, Hue, Layer, Line, LineChart, Quantity, Sample,
+    StackedBars, Svg, Timeline, TimelineArrow, TimelineCaption, TimelineLane, TimelineSpan, running_mean,
 };
 use crate::report::training::{hue_of, parts_of};
 use crate::trace::{Lane, MemoryUse, Span, Stream};
-use crate::training::TrainingPlan;
+use crate::training::{Applied, TrainingPlan};
 use crate::units::SimTime;
 
 /// Runs of more steps show a running mean over their losses.
@@ -117,6 +117,17 @@ pub(super) fn breakdown(breakdown: &Breakdown) -> Svg {
         parts: parts.iter().map(|&part| (part.name().to_owned(), hue_of(part))).collect(),
         bars: breakdown.ranks().map(bar).collect(),
         best: None,
+    }
+    .draw()
+}
+
+/// How many gradients were how stale.
+pub(super) fn staleness(applied: &Applied) -> Svg {
+    let values = applied.staleness.iter().map(|&stale| f64::from(stale)).collect();
+    Histogram {
+        title: "Staleness of gradients".into(),
+        x: Axis::new("steps of others since the pull", Quantity::Number).from_zero(),
+        samples: vec![Sample::new("gradients", values)],
     }
     .draw()
 }

@@ -60,6 +60,15 @@ fn drawn(plan: &TrainingPlan, record: &TrainingRecord, explanation: &Explanation
         "Training loss of every step, and the loss on text never trained on.".into(),
         figures::loss(record),
     );
+    if let Some(applied) = &record.applied {
+        add(
+            "staleness",
+            "Staleness of gradients",
+            "How many gradients of others were applied between the pull of a gradient's weights and itself."
+                .into(),
+            Some(figures::staleness(applied)),
+        );
+    }
     if let Some(step) = &record.shown {
         let caption = format!(
             "{}: what each stream of each rank did; numbers are micro-batches. trace.json opens in Perfetto.",

@@ -58,6 +58,9 @@ pub struct TrainingSummary {
     pub held_out_losses: Option<Vec<(u32, f64)>>,
     /// When each step ended.
     pub step_ends_s: Vec<f64>,
+    /// How many gradients were how stale when parameter servers applied them: entry n counts those that n
+    /// others had come before since their weights were pulled. Null where replicas step together.
+    pub staleness: Option<Vec<u64>>,
     /// Payload bytes of the whole run: `collectives` by kind, `links` by class (each hop counts).
     pub bytes_moved: BytesMoved,
     /// Why the step of median duration took as long as it did; absent in comparisons.
@@ -116,6 +119,7 @@ impl TrainingSummary {
             losses: record.steps.iter().map(|step| step.loss).collect(),
             held_out_losses: held_out(record),
             step_ends_s: record.steps.iter().map(|step| step.end.seconds()).collect(),
+            staleness: record.applied.as_ref().map(|applied| histogram(&applied.staleness)),
             bytes_moved: bytes_moved(plan, record),
             why: None,
             events: record.steps.iter().map(|step| step.events).sum(),
@@ -133,6 +137,12 @@ fn held_out(record: &TrainingRecord) -> Option<Vec<(u32, f64)>> {
     let measured: Vec<(u32, f64)> =
         record.steps.iter().filter_map(|step| step.held_out.map(|loss| (step.step.0, loss))).collect();
     (!measured.is_empty()).then_some(measured)
+}
+
+fn histogram(staleness: &[u32]) -> Vec<u64> {
+    let mut counts = vec![0; staleness.iter().max().map_or(0, |&most| most as usize + 1)];
+    staleness.iter().for_each(|&stale| counts[stale as usize] += 1);
+    counts
 }
 
 fn cycles_of_device_zero(plan: &TrainingPlan, step: SimDuration) -> u64 {

@@ -56,6 +56,13 @@ pub fn table(summary: &TrainingSummary, explanation: Option<&Explanation>) -> St
     if let Some((step, loss)) = summary.held_out_losses.iter().flatten().last() {
         row("held-out loss", format!("{loss:.4} after step {}", step + 1));
     }
+    if let Some(counts) = &summary.staleness {
+        let all: u64 = counts.iter().sum();
+        let sum: u64 = counts.iter().zip(0..).map(|(count, stale)| count * stale).sum();
+        let mean = sum as f64 / all.max(1) as f64;
+        let most = counts.len().saturating_sub(1);
+        row("staleness of gradients", format!("{mean:.2} steps of others on average, {most} at most"));
+    }
     row("events", grouped(summary.events));
     facts(&summary.name, &rows, &summary.notes) + &explanation.map_or(String::new(), told)
 }

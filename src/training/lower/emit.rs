@@ -43,7 +43,7 @@ pub(super) struct Emitter<'a> {
 
 impl<'a> Emitter<'a> {
     pub(super) fn new(plan: &'a TrainingPlan, state: &'a State) -> Self {
-        let ranks = plan.mesh.ranks() as usize;
+        let ranks = plan.placement.len();
         Emitter {
             plan,
             state,
@@ -84,6 +84,30 @@ impl<'a> Emitter<'a> {
         self.activity = activity;
         self.label = OpLabel { name, ..OpLabel::default() };
         self.put_off = false;
+    }
+
+    /// Which micro-batch (or turn of a worker) the ops from now on are about.
+    pub(super) fn about(&mut self, micro_batch: MicroBatch) {
+        self.label.micro_batch = Some(micro_batch);
+    }
+
+    /// Makes `later` wait for `earlier` beyond what their buffers ask for.
+    pub(super) fn after(&mut self, earlier: OpId, later: OpId) {
+        self.builder.after(earlier, later);
+    }
+
+    /// Makes an op on a stream of what has gathered on a rank.
+    pub(super) fn flush_to(&mut self, rank: Rank, stream: Stream) -> OpId {
+        let instructions = std::mem::take(&mut self.pending[rank]);
+        let op = OpSpec { rank, stream, activity: self.activity, label: self.label };
+        self.builder.compute(op, instructions)
+    }
+
+    /// A slot that ops use in whatever order they run.
+    pub(super) fn shared_slot(&mut self, slot: SlotId) -> BufferId {
+        let buffer = self.slot(slot);
+        self.builder.share(buffer);
+        buffer
     }
 
     /// Which piece the instructions from now on belong to.

@@ -4,6 +4,7 @@
 //! layer by layer ([`gpt`], [`dense`]), adds the sends between stages, the collectives between tensor
 //! and data ranks ([`sync`], [`sharing`]), and the update. Who waits for whom follows from the buffers.
 
+mod asynchronous;
 mod compression;
 mod dense;
 mod emit;
@@ -12,6 +13,8 @@ mod gpt;
 mod kernels;
 mod sharing;
 mod sync;
+
+pub use asynchronous::{APPLY, PULL, lower_asynchronous, turn};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -126,6 +129,8 @@ struct Lowering<'a> {
     /// Buckets of each stage that were packed before its backward pass had ended.
     sent_early: IdVec<Stage, usize>,
     buckets_packed: u32,
+    /// How many steps later than the program's first the step is that is being written.
+    ahead: u32,
 }
 
 impl<'a> Lowering<'a> {
@@ -141,12 +146,13 @@ impl<'a> Lowering<'a> {
             targets: BTreeMap::new(),
             saved: BTreeMap::new(),
             put_off: BTreeMap::new(),
-            piece_ends: IdVec::filled(Vec::new(), plan.mesh.ranks() as usize),
+            piece_ends: IdVec::filled(Vec::new(), plan.placement.len()),
             reduced: BTreeMap::new(),
             begun: BTreeMap::new(),
             weight_passes_left: IdVec::filled(plan.micro_batches, plan.stages.len()),
             sent_early: IdVec::filled(0, plan.stages.len()),
             buckets_packed: 0,
+            ahead: 0,
         }
     }
 
@@ -393,8 +399,8 @@ impl<'a> Lowering<'a> {
             // Ids and features are four bytes wide each.
             let x = self.emitter.bytes_buffer(rank, tokens * columns, 4, MemoryUse::Buffers);
             let y = self.emitter.bytes_buffer(rank, tokens, 4, MemoryUse::Buffers);
-            let formula =
-                Formula::Batch { first, count: samples as u32, first_column: index as u32 * columns as u32 };
+            let first_column = index as u32 * columns as u32;
+            let formula = Formula::Batch { first, count: samples as u32, first_column, ahead: self.ahead };
             self.emitter.run(rank, formula, None, &[], &[x, y], &[]);
             inputs.push(x);
             targets.push(y);

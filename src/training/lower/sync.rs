@@ -190,7 +190,9 @@ impl Lowering<'_> {
 
     /// Clips, steps and, where sub-models are fused, averages.
     pub(super) fn synchronise_and_update(&mut self) {
-        if let Some(limit) = self.plan.clip {
+        // In half precision the norm tells whether gradients have overflowed, clipped or not.
+        let half = self.plan.precision == crate::hardware::Precision::F16;
+        if let Some(limit) = self.plan.clip.or(half.then_some(f32::INFINITY)) {
             self.clip(limit);
         }
         for rank in self.plan.simulated_ranks() {
@@ -253,6 +255,17 @@ impl Lowering<'_> {
             let formula = Formula::Clip { limit };
             self.emitter.run(rank, formula, kernel, &[norms[&rank]], &[], &gradients);
         }
+    }
+
+    /// The same for a replica on one rank, which nobody waits for.
+    pub(super) fn clip_alone(&mut self, rank: Rank, limit: f32) {
+        self.emitter.phase(Activity::Optimizer, "gradient norm");
+        let norm = self.squared_norm(rank);
+        let gradients = self.gradients(rank, |_| true);
+        let elements = gradients.iter().map(|&g| self.emitter.elements(g)).sum();
+        let kernel = kernels::elementwise(elements, 1, 1, 1, crate::hardware::Precision::F32);
+        self.emitter.run(rank, Formula::Clip { limit }, kernel, &[norm], &[], &gradients);
+        self.emitter.flush(&[rank]);
     }
 
     fn squared_norm(&mut self, rank: Rank) -> BufferId {

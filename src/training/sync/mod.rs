@@ -9,9 +9,11 @@ mod all_reduce;
 mod diloco;
 mod gossip;
 mod parameter_averaging;
+mod parameter_server;
 mod slow_mo;
 
 pub use gossip::Graph;
+pub use parameter_server::ParameterServer;
 
 use crate::ids::StepIndex;
 use crate::program::OuterRule;
@@ -28,6 +30,8 @@ registry! {
         "diloco" => DiLoCo(diloco::DiLoCo),
         /// each replica averages its weights with its neighbours' (D-PSGD)
         "gossip" => Gossip(gossip::Gossip),
+        /// asynchronous: servers step by each gradient as it arrives, stale as it is
+        "parameter_server" => ParameterServer(ParameterServer),
         /// averages carried on by a slow momentum (Wang et al.)
         "slow_mo" => SlowMo(slow_mo::SlowMo),
     }
@@ -75,6 +79,11 @@ pub trait GradientSync {
 
     /// How the average is stepped on from the one before it, where it is.
     fn outer(&self) -> Option<OuterRule> {
+        None
+    }
+
+    /// Who keeps the one model, where replicas step it asynchronously.
+    fn server(&self) -> Option<&ParameterServer> {
         None
     }
 
