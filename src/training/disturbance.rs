@@ -6,11 +6,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Id, IdVec, OpId, Rank, StepIndex};
+use crate::ids::{DeviceId, Id, IdVec, OpId, Rank, StepIndex};
 use crate::program::Program;
 use crate::rng::{RngExt, Seed, Stream};
 use crate::runtime::{LinkChange, Machine};
-use crate::units::SimTime;
+use crate::training::TrainingPlan;
+use crate::units::{SimDuration, SimTime};
 
 /// Everything that disturbs a run.
 #[derive(Debug, Clone)]
@@ -23,6 +24,8 @@ pub struct Disturbances {
     pub links: Vec<LinkChange>,
     /// Devices that fail, in order of time.
     pub failures: Vec<Failure>,
+    /// Mean time of a device's service until it fails by chance; nothing where none does.
+    pub mtbf: Option<SimDuration>,
     /// Where jitter grows from.
     pub seed: Seed,
 }
@@ -76,8 +79,8 @@ pub enum Per {
 /// A device fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failure {
-    /// Whose.
-    pub rank: Rank,
+    /// Which.
+    pub device: DeviceId,
     /// When.
     pub at: SimTime,
 }
@@ -90,8 +93,28 @@ impl Disturbances {
             jitter: Vec::new(),
             links: Vec::new(),
             failures: Vec::new(),
+            mtbf: None,
             seed,
         }
+    }
+
+    /// Whether anything goes wrong.
+    pub fn any(&self) -> bool {
+        self.slows() || self.fails()
+    }
+
+    /// Whether devices fail.
+    pub fn fails(&self) -> bool {
+        !self.failures.is_empty() || self.mtbf.is_some()
+    }
+
+    /// The failures of these devices, one after the other.
+    pub fn failures(&self, devices: &[DeviceId]) -> Failures {
+        let mut stream = self.seed.stream("failures");
+        let mean = self.mtbf.map(|mtbf| mtbf.seconds() / devices.len() as f64);
+        let drawn = mean.map(|mean| draw(&mut stream, mean, devices, SimTime::ZERO));
+        let listed = self.failures.iter().rev().copied().collect();
+        Failures { listed, mean, devices: devices.to_vec(), stream, drawn }
     }
 
     /// Whether ranks or links are other than their models say (failures aside).
@@ -138,6 +161,59 @@ impl Disturbances {
         }
         factors
     }
+}
+
+/// Failures in order of time: those listed, and those drawn.
+#[derive(Debug)]
+pub struct Failures {
+    /// The next one last.
+    listed: Vec<Failure>,
+    /// Mean time between two that are drawn, in seconds.
+    mean: Option<f64>,
+    devices: Vec<DeviceId>,
+    stream: Stream,
+    drawn: Option<Failure>,
+}
+
+impl Failures {
+    /// When a device of the plan fails next. Devices that are not in use any more may fail unnoticed.
+    pub fn next(&mut self, plan: &TrainingPlan) -> Option<SimTime> {
+        while let Some(next) = self.head() {
+            if plan.placement.iter().any(|&device| device == next.device) {
+                return Some(next.at);
+            }
+            self.pop();
+        }
+        None
+    }
+
+    /// The next failure of a device of the plan, if it comes before `end`.
+    pub fn within(&mut self, plan: &TrainingPlan, end: SimTime) -> Option<Failure> {
+        self.next(plan).filter(|&at| at < end)?;
+        let failure = self.head();
+        self.pop();
+        failure
+    }
+
+    fn head(&self) -> Option<Failure> {
+        let listed = self.listed.last().copied();
+        listed.into_iter().chain(self.drawn).min_by_key(|failure| failure.at)
+    }
+
+    fn pop(&mut self) {
+        let head = self.head();
+        if head == self.listed.last().copied() {
+            self.listed.pop();
+        } else if let (Some(head), Some(mean)) = (head, self.mean) {
+            self.drawn = Some(draw(&mut self.stream, mean, &self.devices, head.at));
+        }
+    }
+}
+
+/// The next failure after `since`: of any of the devices, at intervals as a Poisson process has them.
+fn draw(stream: &mut Stream, mean: f64, devices: &[DeviceId], since: SimTime) -> Failure {
+    let after = SimDuration::from_seconds(-mean * (1.0 - stream.random::<f64>()).ln());
+    Failure { device: devices[stream.random_range(0..devices.len())], at: since + after }
 }
 
 impl Jitter {

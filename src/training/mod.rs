@@ -12,6 +12,7 @@ pub mod disturbance;
 pub mod lower;
 pub mod partition;
 pub mod recompute;
+pub mod recovery;
 mod run;
 pub mod schedule;
 pub mod software;
@@ -21,6 +22,7 @@ pub mod why;
 pub mod zero;
 
 pub use asynchronous::Applied;
+pub use recovery::{Setup, run_disturbed};
 pub use run::{Observer, Silent, StepReport, TrainingFailure, TrainingOutcome, run};
 
 use std::ops::Range;

@@ -8,7 +8,7 @@ use crate::metrics::{TrainingRecord, TrainingRecorder};
 use crate::numeric::values::Values;
 use crate::report::training::{TrainingSummary, artefacts, table};
 use crate::training::why::{self, Explanation};
-use crate::training::{self, StepReport, TrainingFailure};
+use crate::training::{self, Setup, StepReport, TrainingFailure};
 
 /// Trains, and tells what came of it.
 pub(crate) fn run(scenario: &TrainingScenario, report: bool) -> Result<Outcome, Failure> {
@@ -18,26 +18,34 @@ pub(crate) fn run(scenario: &TrainingScenario, report: bool) -> Result<Outcome, 
         return Err(Failure::Run(why));
     }
     let explanation = explained(scenario, &record).map_err(|failure| Failure::Run(failure.to_string()))?;
-    let summary =
-        TrainingSummary::new(name, &scenario.plan, &record, &scenario.notes).explained(&explanation);
-    let files = || artefacts(&scenario.plan, &record, &summary, &explanation, &config::write(&scenario.file));
+    let explanation = explanation.as_ref();
+    let summary = TrainingSummary::new(name, &scenario.plan, &record, &scenario.notes).explained(explanation);
+    let files = || artefacts(&scenario.plan, &record, &summary, explanation, &config::write(&scenario.file));
     Ok(Outcome {
         name: name.clone(),
         json: json(&summary),
-        table: table(&summary, Some(&explanation)),
+        table: table(&summary, explanation),
         artefacts: if report { files() } else { Vec::new() },
     })
 }
 
-/// Why the step of median duration took as long as it did.
-fn explained(scenario: &TrainingScenario, record: &TrainingRecord) -> Result<Explanation, TrainingFailure> {
-    let run = why::Run {
-        plan: &scenario.plan,
+/// Why the step of median duration took as long as it did; nothing where replicas go on by themselves and a
+/// run has no steps that end.
+fn explained(
+    scenario: &TrainingScenario,
+    record: &TrainingRecord,
+) -> Result<Option<Explanation>, TrainingFailure> {
+    if scenario.plan.sync.server().is_some() {
+        return Ok(None);
+    }
+    let report = &record.steps[record.median_step()];
+    let run = Setup {
+        plan: record.plan_of(report.step).unwrap_or(&scenario.plan),
         compute: &*scenario.compute,
         network: &*scenario.network,
         disturbances: &scenario.disturbances,
     };
-    why::explain(&run, &record.steps[record.median_step()])
+    why::explain(&run, report).map(Some)
 }
 
 /// Trains a scenario under a progress line; what had been recorded stands if it fails.
@@ -52,14 +60,17 @@ pub(crate) fn train(scenario: &TrainingScenario, name: &str) -> (TrainingRecord,
         scenario.file.training.evaluate_every,
         |step: &StepReport| progress.tell(u64::from(step.step.0) + 1, || step_line(name, plan.steps, step)),
     );
-    let ran = training::run(
-        plan,
-        &state,
-        &*scenario.compute,
-        scenario.network_model(),
-        values.as_mut(),
-        &mut recorder,
-    );
+    let (compute, values) = (&*scenario.compute, values.as_mut());
+    let ran = match &scenario.recovery {
+        None if !scenario.disturbances.any() => {
+            training::run(plan, &state, compute, scenario.network_model(), values, &mut recorder)
+        }
+        recovery => {
+            let network = &*scenario.network;
+            let setup = Setup { plan, compute, network, disturbances: &scenario.disturbances };
+            training::run_disturbed(&setup, recovery.as_ref(), values, &mut recorder)
+        }
+    };
     let record = recorder.finish();
     progress.end(&format!("{name}: {} steps", record.steps.len()));
     (record, ran.err().map(|failure| failure.to_string()))

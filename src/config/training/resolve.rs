@@ -6,6 +6,7 @@ use std::ops::Range;
 use crate::collective::Collective;
 use crate::compute::ComputeSpec;
 use crate::config::check::{Check, divisors};
+use crate::config::training::disturbances::CheckpointKeys;
 use crate::config::training::file::{Data, Fold, TrainingFile};
 use crate::config::{Diagnostics, Locations, locate};
 use crate::hardware::{Precision, Topology};
@@ -19,6 +20,7 @@ use crate::rng::Seed;
 use crate::training::compression::CompressionSpec;
 use crate::training::disturbance::Disturbances;
 use crate::training::partition::{Partition, balanced, explicit_stages, piece_costs};
+use crate::training::recovery::Recovery;
 use crate::training::schedule::Pass;
 use crate::training::state::State;
 use crate::training::zero::Zero;
@@ -39,6 +41,8 @@ pub struct TrainingScenario {
     pub data: Option<LoadedData>,
     /// What goes wrong.
     pub disturbances: Disturbances,
+    /// How it recovers from failures.
+    pub recovery: Option<Recovery>,
     /// Where every random stream grows from.
     pub seed: Seed,
     /// What the user should know and may not expect.
@@ -132,7 +136,13 @@ pub fn resolve(file: TrainingFile, locations: &Locations) -> Result<TrainingScen
             .push("a replica that shares with no other holds everything itself: `zero` is 0".to_owned());
         plan.zero = Zero::default();
     }
-    plan.folded = file.fold == Fold::Auto && !file.numeric && folds(&plan);
+    let disturbances = check.disturbances(&file, &plan);
+    if !check.mistakes.is_empty() {
+        return Err(check.mistakes);
+    }
+    // Slow ranks and links make ranks differ, and so does a replica that leaves.
+    let alike = !disturbances.slows() && file.checkpoint.as_ref().is_none_or(|keys| !keys.elastic);
+    plan.folded = file.fold == Fold::Auto && !file.numeric && alike && folds(&plan);
     if plan.folded {
         let each = plan.ranks_of_each();
         check.notes.push(format!(
@@ -143,7 +153,8 @@ pub fn resolve(file: TrainingFile, locations: &Locations) -> Result<TrainingScen
     Ok(TrainingScenario {
         compute: file.fidelity.compute.clone(),
         network: file.fidelity.network.clone(),
-        disturbances: Disturbances::none(file.seed),
+        disturbances,
+        recovery: file.checkpoint.as_ref().map(CheckpointKeys::recovery),
         seed: file.seed,
         notes: check.notes,
         plan,

@@ -23,7 +23,7 @@ pub fn artefacts(
     plan: &TrainingPlan,
     record: &TrainingRecord,
     summary: &TrainingSummary,
-    explanation: &Explanation,
+    explanation: Option<&Explanation>,
     scenario: &str,
 ) -> Vec<Artefact> {
     let figures = drawn(plan, record, explanation);
@@ -49,7 +49,7 @@ struct Figure {
     svg: Svg,
 }
 
-fn drawn(plan: &TrainingPlan, record: &TrainingRecord, explanation: &Explanation) -> Vec<Figure> {
+fn drawn(plan: &TrainingPlan, record: &TrainingRecord, explanation: Option<&Explanation>) -> Vec<Figure> {
     let mut all = Vec::new();
     let mut add = |name, title, caption: String, svg: Option<Svg>| {
         all.extend(svg.map(|svg| Figure { name, title, caption, svg }));
@@ -88,7 +88,7 @@ fn drawn(plan: &TrainingPlan, record: &TrainingRecord, explanation: &Explanation
         "From the model's flops at the devices' peak to the step as it was. Each cause is let in on top of those \
          above it and the step simulated again; what it adds is its bar."
             .into(),
-        Some(why::waterfall(explanation)),
+        explanation.map(why::waterfall),
     );
     if let Some(step) = &record.shown {
         add(
@@ -108,10 +108,15 @@ fn drawn(plan: &TrainingPlan, record: &TrainingRecord, explanation: &Explanation
     all
 }
 
-fn html(summary: &TrainingSummary, explanation: &Explanation, scenario: &str, figures: &[Figure]) -> String {
+fn html(
+    summary: &TrainingSummary,
+    explanation: Option<&Explanation>,
+    scenario: &str,
+    figures: &[Figure],
+) -> String {
     let mut sections = vec![Section {
         title: "Summary".into(),
-        blocks: vec![Block::Preformatted(table(summary, Some(explanation)))],
+        blocks: vec![Block::Preformatted(table(summary, explanation))],
     }];
     sections.extend(figures.iter().map(|figure| Section {
         title: figure.title.into(),

@@ -128,8 +128,8 @@ impl TrainingSummary {
     }
 
     /// The same, with the reasons for a step's length.
-    pub fn explained(self, explanation: &Explanation) -> Self {
-        TrainingSummary { why: Some(Why::of(explanation)), ..self }
+    pub fn explained(self, explanation: Option<&Explanation>) -> Self {
+        TrainingSummary { why: explanation.map(Why::of), ..self }
     }
 }
 

@@ -13,16 +13,14 @@ mod waterfall;
 pub use chain::{Chain, Doing, OpKind, Stretch};
 pub use waterfall::{Cause, Fall};
 
-use crate::compute::ComputeModel;
 use crate::ids::StepIndex;
-use crate::network::{NetworkFidelity, links_of};
+use crate::network::links_of;
 use crate::program::Program;
 use crate::runtime::{Activities, CriticalPath, Dispatch, Machine, NoValues, Supposition};
 use crate::trace::{Activity, Deaf, Listener};
-use crate::training::disturbance::Disturbances;
 use crate::training::lower::lower;
 use crate::training::state::State;
-use crate::training::{StepReport, TrainingFailure, TrainingPlan};
+use crate::training::{Setup, StepReport, TrainingFailure};
 use crate::units::{SimDuration, SimTime};
 
 /// Why a step took as long as it did.
@@ -51,24 +49,11 @@ pub struct WhatIf {
     pub duration: SimDuration,
 }
 
-/// A run of which a step is to be explained.
-#[derive(Clone, Copy)]
-pub struct Run<'r> {
-    /// What decides.
-    pub plan: &'r TrainingPlan,
-    /// How long kernels take.
-    pub compute: &'r dyn ComputeModel,
-    /// How flows share links.
-    pub network: &'r dyn NetworkFidelity,
-    /// What disturbed it.
-    pub disturbances: &'r Disturbances,
-}
-
 /// Explains a step that was run.
 ///
 /// # Errors
 /// As [`training::run`](crate::training::run) where the step cannot be run.
-pub fn explain(run: &Run, report: &StepReport) -> Result<Explanation, TrainingFailure> {
+pub fn explain(run: &Setup, report: &StepReport) -> Result<Explanation, TrainingFailure> {
     let state = State::new(run.plan);
     let program = lower(run.plan, &state, report.step).map_err(TrainingFailure::Deadlock)?;
     let start = SimTime::from_picos(report.end.picos() - report.duration.picos());
@@ -106,7 +91,7 @@ impl Otherwise {
 
 /// A step that is run again and again, each way once.
 struct Again<'a> {
-    run: &'a Run<'a>,
+    run: &'a Setup<'a>,
     program: &'a Program,
     step: StepIndex,
     start: SimTime,
@@ -145,7 +130,7 @@ impl<'a> Again<'a> {
 
     /// The machine at the moment when the step began.
     fn machine(&self, otherwise: Otherwise) -> Machine<'a> {
-        let Run { plan, compute, network, disturbances } = *self.run;
+        let Setup { plan, compute, network, disturbances } = *self.run;
         let network = network.model(&links_of(&plan.topology));
         let mut machine = Machine::new(&plan.topology, plan.placement.clone(), compute, network);
         machine.wait(self.start.since(SimTime::ZERO));
