@@ -10,6 +10,7 @@ mod asynchronous;
 pub mod compression;
 pub mod disturbance;
 pub mod lower;
+pub mod memory;
 pub mod partition;
 pub mod recompute;
 pub mod recovery;

@@ -299,6 +299,16 @@ fn recover<'s>(
     }
 }
 
+/// The best time between two checkpoints, in seconds, where one takes `write` and a failure comes every `mtbf`
+/// (Daly 2006, equation 37).
+pub fn best_interval(write: f64, mtbf: f64) -> f64 {
+    if write >= 2.0 * mtbf {
+        return mtbf;
+    }
+    let ratio = write / (2.0 * mtbf);
+    (2.0 * write * mtbf).sqrt() * (1.0 + ratio.sqrt() / 3.0 + ratio / 9.0) - write
+}
+
 /// The same plan without the replica that a device belongs to, with as many of the others as divide the
 /// batch; nothing where none do. The batch, and with it what is learned, stays the same.
 pub fn without(plan: &TrainingPlan, device: DeviceId) -> Option<TrainingPlan> {

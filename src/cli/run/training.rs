@@ -2,24 +2,36 @@
 
 use crate::cli::Failure;
 use crate::cli::progress::Progress;
+use crate::cli::run::memory::{self, Again};
 use crate::cli::run::{Outcome, json};
 use crate::config::{self, TrainingScenario};
+use crate::ids::Rank;
 use crate::metrics::{TrainingRecord, TrainingRecorder};
 use crate::numeric::values::Values;
-use crate::report::training::{TrainingSummary, artefacts, table};
+use crate::report::training::{Recovered, TrainingSummary, artefacts, table};
 use crate::training::why::{self, Explanation};
-use crate::training::{self, Setup, StepReport, TrainingFailure};
+use crate::training::{self, Setup, StepReport, TrainingFailure, TrainingPlan};
 
 /// Trains, and tells what came of it.
-pub(crate) fn run(scenario: &TrainingScenario, report: bool) -> Result<Outcome, Failure> {
+pub(crate) fn run(scenario: &TrainingScenario, report: bool, again: Again) -> Result<Outcome, Failure> {
     let name = &scenario.file.name;
+    if scenario.file.numeric {
+        // Nothing is computed of what would not fit.
+        check_memory(scenario, again)?;
+    }
     let (record, failure) = train(scenario, name);
     if let Some(why) = failure {
         return Err(Failure::Run(why));
     }
+    if !scenario.file.numeric && overflows(&scenario.plan, &record) {
+        check_memory(scenario, again)?;
+    }
     let explanation = explained(scenario, &record).map_err(|failure| Failure::Run(failure.to_string()))?;
     let explanation = explanation.as_ref();
-    let summary = TrainingSummary::new(name, &scenario.plan, &record, &scenario.notes).explained(explanation);
+    let (disturbances, recovery) = (&scenario.disturbances, scenario.recovery.as_ref());
+    let summary = TrainingSummary::new(name, &scenario.plan, &record, &scenario.notes)
+        .recovered(Recovered::of(&scenario.plan, &record, disturbances, recovery))
+        .explained(explanation);
     let files = || artefacts(&scenario.plan, &record, &summary, explanation, &config::write(&scenario.file));
     Ok(Outcome {
         name: name.clone(),
@@ -27,6 +39,28 @@ pub(crate) fn run(scenario: &TrainingScenario, report: bool) -> Result<Outcome, 
         table: table(&summary, explanation),
         artefacts: if report { files() } else { Vec::new() },
     })
+}
+
+/// Stops a run that does not fit its devices. Runs with parameter servers, which have no steps that could be
+/// looked at, are not checked.
+fn check_memory(scenario: &TrainingScenario, again: Again) -> Result<(), Failure> {
+    if scenario.plan.sync.server().is_some() {
+        return Ok(());
+    }
+    match memory::of(scenario) {
+        Ok(tightest) if !tightest.fits() => {
+            Err(Failure::Run(memory::diagnosis(&scenario.plan, &tightest, again)))
+        }
+        // A run that stalls says so itself.
+        _ => Ok(()),
+    }
+}
+
+/// Whether a rank held more at once than its device has.
+fn overflows(plan: &TrainingPlan, record: &TrainingRecord) -> bool {
+    let Some(memory) = &record.memory else { return false };
+    let capacity = |rank: Rank| plan.topology.devices()[plan.placement[rank]].spec.memory.capacity;
+    plan.simulated_ranks().any(|rank| memory.peak(rank).total > capacity(rank))
 }
 
 /// Why the step of median duration took as long as it did; nothing where replicas go on by themselves and a

@@ -1,10 +1,12 @@
 //! The report of a training run: summary, table, figures, trace and page.
 
 mod figures;
+mod recovered;
 mod summary;
 mod table;
 mod why;
 
+pub use recovered::Recovered;
 pub use summary::{BytesMoved, TrainingSummary};
 pub use table::{describe, table};
 pub use why::Why;
@@ -69,6 +71,14 @@ fn drawn(plan: &TrainingPlan, record: &TrainingRecord, explanation: Option<&Expl
             Some(figures::staleness(applied)),
         );
     }
+    add(
+        "progress",
+        "How far the run had got",
+        "Steps done against simulated time: where the line falls, a device failed and the run went back to its last \
+         checkpoint."
+            .into(),
+        recovered::progress(record),
+    );
     if let Some(step) = &record.shown {
         let caption = format!(
             "{}: what each stream of each rank did; numbers are micro-batches. trace.json opens in Perfetto.",

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::ids::Rank;
 use crate::metrics::{Part, TrainingRecord};
-use crate::report::training::Why;
+use crate::report::training::{Recovered, Why};
 use crate::trace::MemoryUse;
 use crate::training::TrainingPlan;
 use crate::training::why::Explanation;
@@ -63,6 +63,9 @@ pub struct TrainingSummary {
     pub staleness: Option<Vec<u64>>,
     /// Payload bytes of the whole run: `collectives` by kind, `links` by class (each hop counts).
     pub bytes_moved: BytesMoved,
+    /// What checkpoints and failures cost; absent in a run without either.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovered>,
     /// Why the step of median duration took as long as it did; absent in comparisons.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<Why>,
@@ -121,10 +124,16 @@ impl TrainingSummary {
             step_ends_s: record.steps.iter().map(|step| step.end.seconds()).collect(),
             staleness: record.applied.as_ref().map(|applied| histogram(&applied.staleness)),
             bytes_moved: bytes_moved(plan, record),
+            recovery: None,
             why: None,
             events: record.steps.iter().map(|step| step.events).sum(),
             notes: notes.to_vec(),
         }
+    }
+
+    /// The same, with what checkpoints and failures cost.
+    pub fn recovered(self, recovery: Option<Recovered>) -> Self {
+        TrainingSummary { recovery, ..self }
     }
 
     /// The same, with the reasons for a step's length.

@@ -3,8 +3,8 @@
 use crate::ids::Id;
 use crate::metrics::Part;
 use crate::report::table::{facts, grouped};
-use crate::report::training::TrainingSummary;
 use crate::report::training::why::told;
+use crate::report::training::{Recovered, TrainingSummary};
 use crate::training::TrainingPlan;
 use crate::training::why::Explanation;
 use crate::units::{Bytes, SimDuration};
@@ -49,6 +49,9 @@ pub fn table(summary: &TrainingSummary, explanation: Option<&Explanation>) -> St
     );
     for (usage, bytes) in memory.iter().filter(|(usage, bytes)| **usage != "total" && **bytes > 0) {
         row(&format!("  {usage}"), Bytes(*bytes).to_string());
+    }
+    for (name, value) in summary.recovery.iter().flat_map(Recovered::rows) {
+        row(&name, value);
     }
     if let Some([first, .., last]) = summary.losses.as_deref() {
         row("loss, first to last", format!("{first:.4} -> {last:.4}"));
