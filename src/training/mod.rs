@@ -24,7 +24,7 @@ pub mod zero;
 
 pub use asynchronous::Applied;
 pub use recovery::{Setup, run_disturbed};
-pub use run::{Observer, Silent, StepReport, TrainingFailure, TrainingOutcome, run};
+pub use run::{Observer, Silent, StepReport, TrainingFailure, TrainingOutcome, run, run_from};
 
 use std::ops::Range;
 use std::sync::Arc;

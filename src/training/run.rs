@@ -147,6 +147,22 @@ pub fn run(
     state: &State,
     compute: &dyn ComputeModel,
     network: Box<dyn NetworkModel + '_>,
+    values: Option<&mut Values>,
+    observer: &mut dyn Observer,
+) -> Result<TrainingOutcome, TrainingFailure> {
+    run_from(StepIndex(0), plan, state, compute, network, values, observer)
+}
+
+/// Trains from a step on, with values that are those after the steps before it (a checkpoint's).
+///
+/// # Errors
+/// As [`run`].
+pub fn run_from(
+    first: StepIndex,
+    plan: &TrainingPlan,
+    state: &State,
+    compute: &dyn ComputeModel,
+    network: Box<dyn NetworkModel + '_>,
     mut values: Option<&mut Values>,
     observer: &mut dyn Observer,
 ) -> Result<TrainingOutcome, TrainingFailure> {
@@ -157,7 +173,7 @@ pub fn run(
     }
     let mut programs = Programs::default();
     let mut outcome = TrainingOutcome::default();
-    for step in (0..plan.steps).map(StepIndex) {
+    for step in (first.0..plan.steps).map(StepIndex) {
         let program = programs.of(plan, state, step)?;
         let ran = time_step(&mut machine, &program, step, values.as_deref_mut(), observer.listener(step))?;
         let report = report_step((plan, state), step, ran, values.as_deref_mut(), observer)?;
