@@ -229,7 +229,7 @@ fn wrong_disturbances_are_told() {
     let mistakes = scenario(
         "gpt_3d",
         &["disturbances=[{straggler: {rank: 9, factor: -1}}, {failure: {rank: 0, at: 1 ms}}, \
-             {link: {from: node0/gpu0, to: node9, at: 1 ms}}, {jitter: {sigma: 9}}]"],
+             {link: {from: node0/device0, to: node9, at: 1 ms}}, {jitter: {sigma: 9}}]"],
     )
     .unwrap_err()
     .render();

@@ -4,9 +4,9 @@ use indexmap::IndexMap;
 use serde::Serialize;
 
 use crate::report::figure::{Axis, Hue, Quantity, Svg, Waterfall, WaterfallBar};
-use crate::report::table::grid;
+use crate::report::table::{grid, words};
 use crate::trace::Activity;
-use crate::training::why::{Cause, Doing, Explanation, Stretch};
+use crate::training::why::{Cause, Chain, Doing, Explanation, Fall, Stretch};
 use crate::units::SimDuration;
 
 /// The machine interface of an explanation.
@@ -156,20 +156,22 @@ pub fn told(explanation: &Explanation) -> String {
         chain.hops,
         grid(&["op", "", "time", "of the step"], &rows)
     );
-    let rows: Vec<Vec<String>> = chain
-        .stretches
-        .iter()
-        .map(|stretch| {
-            vec![
-                stretch.rank.to_string(),
-                stretch.from.to_string(),
-                stretch.length.to_string(),
-                stretch.ops.to_string(),
-                about(stretch),
-            ]
-        })
-        .collect();
-    text + "its longest stretches on one rank\n" + &grid(&["", "from", "for", "ops", "with"], &rows)
+    text + &stretches(chain)
+}
+
+/// The longest parts of the chain that stay on one rank.
+fn stretches(chain: &Chain) -> String {
+    let mut rows = vec![["rank", "from", "for", "ops", "with"].map(str::to_owned).to_vec()];
+    rows.extend(chain.stretches.iter().map(|stretch| {
+        vec![
+            stretch.rank.0.to_string(),
+            stretch.from.to_string(),
+            stretch.length.to_string(),
+            stretch.ops.to_string(),
+            about(stretch),
+        ]
+    }));
+    format!("its longest stretches on one rank\n{}", words(&rows))
 }
 
 fn op_name(doing: Doing, name: &str) -> String {
@@ -189,13 +191,13 @@ fn about(stretch: &Stretch) -> String {
         .take(3)
         .map(|(doing, length)| format!("{} {:.0} %", doing.name(), length.seconds() / whole * 100.0));
     let shares: Vec<String> = shares.collect();
-    let mut where_: Vec<String> = Vec::new();
-    where_.extend(stretch.stages.map(|(first, last)| range("stage", first.0, last.0)));
-    where_.extend(stretch.micro_batches.map(|(first, last)| {
+    let mut place: Vec<String> = Vec::new();
+    place.extend(stretch.stages.map(|(first, last)| range("stage", first.0, last.0)));
+    place.extend(stretch.micro_batches.map(|(first, last)| {
         if first == last { first.to_string() } else { format!("micro-batches {} to {}", first.0, last.0) }
     }));
     let shares = shares.join(", ");
-    if where_.is_empty() { shares } else { format!("{shares}; {}", where_.join(", ")) }
+    if place.is_empty() { shares } else { format!("{shares}; {}", place.join(", ")) }
 }
 
 fn range(what: &str, first: u32, last: u32) -> String {
@@ -204,7 +206,7 @@ fn range(what: &str, first: u32, last: u32) -> String {
 
 /// From the ideal to the step as it was.
 pub(super) fn waterfall(explanation: &Explanation) -> Svg {
-    let bar = |fall: &crate::training::why::Fall| WaterfallBar {
+    let bar = |fall: &Fall| WaterfallBar {
         name: fall.cause.name().into(),
         length: fall.seconds(),
         hue: hue(fall.cause),
@@ -227,6 +229,8 @@ fn hue(cause: Cause) -> Hue {
         Cause::Uneven | Cause::Bubble => Hue::Idle,
         Cause::Hosts => Hue::Activity(Activity::Input),
         Cause::Communication(activity) => Hue::Activity(activity),
-        Cause::Disturbances => Hue::Activity(Activity::Other),
+        Cause::Stragglers => Hue::Series(3),
+        Cause::Jitter => Hue::Activity(Activity::Other),
+        Cause::Links => Hue::Activity(Activity::ExpertComm),
     }
 }

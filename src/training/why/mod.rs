@@ -71,8 +71,17 @@ struct Otherwise {
     supposition: Supposition,
     /// Whether hosts take time to hand work over.
     hosts: bool,
-    /// Whether what disturbed the step does again.
-    disturbed: bool,
+    /// How much of what disturbed the step does again.
+    disturbed: Disturbed,
+}
+
+/// How much of what disturbed a step does again, each with those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Disturbed {
+    Not,
+    Stragglers,
+    Jitter,
+    Links,
 }
 
 impl Otherwise {
@@ -80,7 +89,7 @@ impl Otherwise {
     const ACTUAL: Otherwise = Otherwise {
         supposition: Supposition { instant: Activities::NONE, stages_never_wait: false },
         hosts: true,
-        disturbed: true,
+        disturbed: Disturbed::Links,
     };
 
     fn instant(self, which: impl Fn(Activity) -> bool) -> Self {
@@ -136,10 +145,18 @@ impl<'a> Again<'a> {
         machine.wait(self.start.since(SimTime::ZERO));
         machine.hand_over(if otherwise.hosts { plan.software.dispatch() } else { Dispatch::default() });
         machine.suppose(otherwise.supposition);
-        if otherwise.disturbed {
-            machine.links_will_change(disturbances.links.clone());
-            disturbances.disturb(&mut machine, self.step, self.program);
+        let mut meets = disturbances.clone();
+        if otherwise.disturbed < Disturbed::Links {
+            meets.links.clear();
         }
+        if otherwise.disturbed < Disturbed::Jitter {
+            meets.jitter.clear();
+        }
+        if otherwise.disturbed < Disturbed::Stragglers {
+            meets.stragglers.clear();
+        }
+        machine.links_will_change(meets.links.clone());
+        meets.disturb(&mut machine, self.step, self.program);
         machine
     }
 
@@ -175,7 +192,7 @@ fn what_ifs(again: &mut Again) -> Result<Vec<WhatIf>, TrainingFailure> {
         asked.push(("hosts_instant", "hosts launched at once", Otherwise { hosts: false, ..actual }));
     }
     if again.run.disturbances.slows() {
-        let otherwise = Otherwise { disturbed: false, ..actual };
+        let otherwise = Otherwise { disturbed: Disturbed::Not, ..actual };
         asked.push(("undisturbed", "nothing disturbed it (no straggler, jitter or link)", otherwise));
     }
     let answer =

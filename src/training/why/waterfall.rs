@@ -14,7 +14,7 @@
 //!    work alone;
 //! 7. hosts that launch kernels one by one;
 //! 8. tensor, context, expert, pipeline and data communication, each let in on top of those before;
-//! 9. disturbances.
+//! 9. stragglers, jitter and links that carry less, each on top of those before.
 //!
 //! A cause can make a step shorter (Graham's anomalies: another order at a shared link, say); its length is
 //! negative then.
@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 use crate::ids::Rank;
 use crate::trace::{Activity, Lane, Listener, Span};
 use crate::training::TrainingFailure;
-use crate::training::why::{Again, Otherwise};
+use crate::training::why::{Again, Disturbed, Otherwise};
 use crate::units::{PICOS_PER_SECOND, SimDuration};
 
 /// What makes a step longer.
@@ -46,8 +46,12 @@ pub enum Cause {
     Hosts,
     /// Communication of an axis, as an activity.
     Communication(Activity),
-    /// Stragglers, jitter and links.
-    Disturbances,
+    /// Ranks that are slow.
+    Stragglers,
+    /// Kernels that take now longer, now shorter.
+    Jitter,
+    /// Links that carry less than they should.
+    Links,
 }
 
 impl Cause {
@@ -67,7 +71,9 @@ impl Cause {
             Cause::Communication(Activity::PipelineComm) => "pipeline",
             Cause::Communication(Activity::DataComm) => "data",
             Cause::Communication(_) => "other_communication",
-            Cause::Disturbances => "disturbances",
+            Cause::Stragglers => "stragglers",
+            Cause::Jitter => "jitter",
+            Cause::Links => "links",
         }
     }
 
@@ -82,7 +88,9 @@ impl Cause {
             Cause::Bubble => "bubble",
             Cause::Hosts => "host launches",
             Cause::Communication(activity) => activity.name(),
-            Cause::Disturbances => "disturbances",
+            Cause::Stragglers => "stragglers",
+            Cause::Jitter => "jitter",
+            Cause::Links => "degraded links",
         }
     }
 }
@@ -114,7 +122,7 @@ const COMMUNICATION: [Activity; 5] = [
 
 /// The falls from the ideal to the step as it was; causes that add nothing are left out.
 pub(super) fn waterfall(again: &mut Again, actual: SimDuration) -> Result<Vec<Fall>, TrainingFailure> {
-    let nothing = Otherwise { hosts: false, disturbed: false, ..Otherwise::ACTUAL };
+    let nothing = Otherwise { hosts: false, disturbed: Disturbed::Not, ..Otherwise::ACTUAL };
     let nothing = nothing.instant(|activity| !activity.is_compute());
     let mut busy = Busy::default();
     let waiting = again.listened(nothing, &mut busy)?;
@@ -139,7 +147,13 @@ pub(super) fn waterfall(again: &mut Again, actual: SimDuration) -> Result<Vec<Fa
             lengths.push((Cause::Communication(axis), again.length(otherwise)?));
         }
     }
-    lengths.push((Cause::Disturbances, actual));
+    for (cause, disturbed) in [(Cause::Stragglers, Disturbed::Stragglers), (Cause::Jitter, Disturbed::Jitter)]
+    {
+        if again.run.disturbances.slows() {
+            lengths.push((cause, again.length(Otherwise { disturbed, ..otherwise })?));
+        }
+    }
+    lengths.push((Cause::Links, actual));
 
     let mut before = 0;
     let mut falls = Vec::new();
