@@ -1,5 +1,7 @@
 //! The machine that programs run on, from one step to the next.
 
+use std::collections::BTreeSet;
+
 use crate::compute::{ComputeModel, KernelCost};
 use crate::hardware::Topology;
 use crate::ids::{DeviceId, IdVec, KernelId, LinkId, OpId, Rank};
@@ -26,6 +28,8 @@ pub struct Machine<'a> {
     jitter: IdVec<OpId, f64>,
     /// What links will carry, the next change last.
     link_changes: Vec<LinkChange>,
+    /// Links that are down.
+    down: BTreeSet<LinkId>,
     pub(super) folded: FoldedTimes,
     pub(super) dispatch: Dispatch,
     pub(super) supposition: Supposition,
@@ -121,6 +125,7 @@ impl<'a> Machine<'a> {
             slowdown: IdVec::filled(1.0, ranks),
             jitter: IdVec::new(),
             link_changes: Vec::new(),
+            down: BTreeSet::new(),
             folded: FoldedTimes::default(),
             dispatch: Dispatch::default(),
             supposition: Supposition::default(),
@@ -215,7 +220,21 @@ impl<'a> Machine<'a> {
     pub(super) fn change_links(&mut self, now: SimTime) {
         while let Some(change) = self.link_changes.pop_if(|change| change.at <= now) {
             self.network.set_bandwidth(now, change.link, change.bandwidth);
+            if change.bandwidth.is_none() {
+                self.down.insert(change.link);
+            } else {
+                self.down.remove(&change.link);
+            }
         }
+    }
+
+    /// The links that are down, by their ends.
+    pub(super) fn links_down(&self) -> Vec<String> {
+        let name = |link: &LinkId| {
+            let link = &self.topology.links()[*link];
+            format!("{} to {}", self.topology.vertex_name(link.from), self.topology.vertex_name(link.to))
+        };
+        self.down.iter().map(name).collect()
     }
 
     /// What each kernel of the program costs on each rank's device. Ranks on devices of one kind share

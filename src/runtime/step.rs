@@ -214,7 +214,10 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
     fn stall(&self) -> Stall {
         let heads = self.queues.iter().filter_map(|queue| queue.ops.get(queue.next));
         let heads = heads.map(|&op| (op, self.waits[op.index()]));
-        Stall::describe(self.program, self.now, self.ops_left, heads)
+        Stall {
+            down: self.machine.links_down(),
+            ..Stall::describe(self.program, self.now, self.ops_left, heads)
+        }
     }
 
     /// Starts the op at the head of a queue if it is ready, now that `ended` has.

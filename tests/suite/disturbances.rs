@@ -1,5 +1,7 @@
 //! Why steps take as long as they do, and what goes wrong on the way.
 
+use std::process::Command;
+
 use trainyard::config::TrainingScenario as Scenario;
 use trainyard::ids::{Id, Rank, StepIndex};
 use trainyard::metrics::{TrainingRecord, TrainingRecorder};
@@ -120,7 +122,8 @@ fn lost_links_hold_a_run_up() {
     let (plain, _) = run(&small(&changes)).unwrap();
     let (held_up, _) = run(&with(&link(", until: 30 ms"))).unwrap();
     assert!(held_up.steps[0].end.seconds() > 0.03 && plain.steps[0].end.seconds() < 0.03);
-    assert!(matches!(run(&with(&link(""))), Err(TrainingFailure::Stall(_))));
+    let Err(TrainingFailure::Stall(stall)) = run(&with(&link(""))) else { panic!("nothing gets through") };
+    assert!(stall.down.contains(&format!("{} to {}", ends.0, ends.1)), "{stall}");
 }
 
 const RECOVERY: &str = "checkpoint={every: 2, bandwidth: 1 GB/s, restart: 1 ms}";
@@ -241,5 +244,36 @@ fn wrong_disturbances_are_told() {
         "`sigma` is from 0 to 3, not 9",
     ] {
         assert!(mistakes.contains(sentence), "no `{sentence}` in\n{mistakes}");
+    }
+}
+
+/// A run that does not fit is a diagnosis: the rank, the moment, what fills it; and each change that it
+/// names makes it fit.
+#[test]
+fn out_of_memory_is_a_diagnosis_with_cures_that_work() {
+    let plan =
+        "recompute=none parallel.pipeline=8 parallel.data=2 training.global_batch=32 training.micro_batch=2";
+    let run = |more: &[&str]| {
+        let sets = plan.split(' ').chain(more.iter().copied()).flat_map(|set| ["--set", set]);
+        let output = Command::new(env!("CARGO_BIN_EXE_trainyard"))
+            .args(["run", "workloads/gpt3_175b.yaml", "--no-report"])
+            .args(sets)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, told) = run(&[]);
+    assert_eq!(code, Some(1), "{told}");
+    for sentence in ["out of memory: rank 0 needs", "has 80 GiB", "during backward", "activations"] {
+        assert!(told.contains(sentence), "no `{sentence}` in\n{told}");
+    }
+    let cures: Vec<&str> = told.lines().filter(|line| line.trim_start().starts_with("--set ")).collect();
+    assert!(cures.len() >= 2, "{told}");
+    for cure in cures {
+        let sets = cure.split(": ").next().unwrap().trim().split("--set ").map(str::trim);
+        let sets: Vec<&str> = sets.filter(|set| !set.is_empty()).collect();
+        let (code, told) = run(&sets);
+        assert_eq!(code, Some(0), "{cure}: {told}");
     }
 }
