@@ -161,6 +161,7 @@ impl Observer for TrainingRecorder<'_> {
 
     fn checkpointed(&mut self, checkpoint: &Checkpointed) {
         self.record.checkpoints.push(*checkpoint);
+        self.record.progress.push((checkpoint.end, checkpoint.next.0));
     }
 
     fn interrupted(&mut self, interruption: &Interruption, plan: &TrainingPlan) {
@@ -168,7 +169,7 @@ impl Observer for TrainingRecorder<'_> {
         self.record.steps.truncate(back_to.index());
         self.record.breakdowns.truncate(back_to.index());
         self.record.progress.push((interruption.at, interruption.during.0));
-        self.record.progress.push((interruption.resumed, back_to.0));
+        self.record.progress.extend([interruption.at, interruption.resumed].map(|at| (at, back_to.0)));
         if self.ranks.len() != plan.simulated_ranks().count() {
             self.ranks = plan.simulated_ranks().collect();
             self.record.plans.retain(|(from, _)| *from < back_to);

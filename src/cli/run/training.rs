@@ -30,7 +30,7 @@ pub(crate) fn run(scenario: &TrainingScenario, report: bool, again: Again) -> Re
     let explanation = explanation.as_ref();
     let (disturbances, recovery) = (&scenario.disturbances, scenario.recovery.as_ref());
     let summary = TrainingSummary::new(name, &scenario.plan, &record, &scenario.notes)
-        .recovered(Recovered::of(&scenario.plan, &record, disturbances, recovery))
+        .recovered(Recovered::of(&scenario.plan, &record, disturbances, recovery), &scenario.plan)
         .explained(explanation);
     let files = || artefacts(&scenario.plan, &record, &summary, explanation, &config::write(&scenario.file));
     Ok(Outcome {

@@ -115,13 +115,16 @@ impl Recovered {
             (
                 format!("{} fails", failure.device),
                 format!(
-                    "at {} in step {}; back to step {}, {} lost; on at {} with {} replicas",
+                    "at {} in step {}; back to step {}, {} lost; on at {} with {}",
                     time(failure.at_s),
                     failure.during_step,
                     failure.back_to_step,
                     time(failure.lost_s),
                     time(failure.resumed_s),
-                    failure.replicas
+                    match failure.replicas {
+                        1 => "1 replica".to_owned(),
+                        replicas => format!("{replicas} replicas"),
+                    }
                 ),
             )
         }));

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::ids::Rank;
 use crate::metrics::{Part, TrainingRecord};
+use crate::report::training::recovered::FailureRow;
 use crate::report::training::{Recovered, Why};
 use crate::trace::MemoryUse;
 use crate::training::TrainingPlan;
@@ -132,7 +133,13 @@ impl TrainingSummary {
     }
 
     /// The same, with what checkpoints and failures cost.
-    pub fn recovered(self, recovery: Option<Recovered>) -> Self {
+    pub fn recovered(mut self, recovery: Option<Recovered>, plan: &TrainingPlan) -> Self {
+        let shrank = |failure: &FailureRow| failure.replicas < plan.mesh.data;
+        if recovery.iter().flat_map(|recovery| &recovery.failures).any(shrank) {
+            let note =
+                "rates of a device and MFU count the devices of the first plan, though fewer took part later";
+            self.notes.push(note.to_owned());
+        }
         TrainingSummary { recovery, ..self }
     }
 
