@@ -3,7 +3,8 @@
 use crate::ids::{Id, IdVec, Rank, StepIndex};
 use crate::metrics::{Breakdown, MemoryTimeline, Traffic};
 use crate::trace::{Arrow, Carried, Listener, MemoryChange, MemoryUse, Recording, Span};
-use crate::training::{Applied, Observer, StepReport};
+use crate::training::recovery::{Checkpointed, Interruption};
+use crate::training::{Applied, Observer, StepReport, TrainingPlan};
 use crate::units::{Bytes, SimTime};
 
 /// Memory in use, by use.
@@ -35,6 +36,14 @@ pub struct TrainingRecord {
     pub applied: Option<Applied>,
     /// Fullest moments.
     pub memory: Option<MemoryTimeline>,
+    /// Checkpoints that were written.
+    pub checkpoints: Vec<Checkpointed>,
+    /// Devices that failed.
+    pub interruptions: Vec<Interruption>,
+    /// The plans that the run went on with, and from which step.
+    pub plans: Vec<(StepIndex, TrainingPlan)>,
+    /// How many steps were done when, those included that were lost later.
+    pub progress: Vec<(SimTime, u32)>,
 }
 
 /// One step whole: what the timeline, the links and the memory figures show.
@@ -141,12 +150,32 @@ impl Observer for TrainingRecorder<'_> {
             report.end,
         ));
         self.record.steps.push(*report);
+        self.record.progress.push((report.end, report.step.0 + 1));
         if let Some(shown) = self.record.shown.as_mut().filter(|shown| shown.step == report.step) {
             shown.start = start;
             shown.end = report.end;
             shown.recording = recording;
         }
         (self.on_step)(report);
+    }
+
+    fn checkpointed(&mut self, checkpoint: &Checkpointed) {
+        self.record.checkpoints.push(*checkpoint);
+        self.record.progress.push((checkpoint.end, checkpoint.next.0));
+    }
+
+    fn interrupted(&mut self, interruption: &Interruption, plan: &TrainingPlan) {
+        let back_to = interruption.back_to;
+        self.record.steps.truncate(back_to.index());
+        self.record.breakdowns.truncate(back_to.index());
+        self.record.progress.push((interruption.at, interruption.during.0));
+        self.record.progress.extend([interruption.at, interruption.resumed].map(|at| (at, back_to.0)));
+        if self.ranks.len() != plan.simulated_ranks().count() {
+            self.ranks = plan.simulated_ranks().collect();
+            self.record.plans.retain(|(from, _)| *from < back_to);
+            self.record.plans.push((back_to, plan.clone()));
+        }
+        self.record.interruptions.push(interruption.clone());
     }
 
     fn applied(&mut self, applied: &Applied) {
@@ -165,9 +194,19 @@ impl TrainingRecord {
         if period > 1 {
             return Breakdown::mean(&self.breakdowns);
         }
+        self.breakdowns[self.median_step()].clone()
+    }
+
+    /// The plan with which a step was done, where it was not the run's first.
+    pub fn plan_of(&self, step: StepIndex) -> Option<&TrainingPlan> {
+        self.plans.iter().rev().find(|(from, _)| *from <= step).map(|(_, plan)| plan)
+    }
+
+    /// The step of median duration (the earlier of two), as an index into `steps`.
+    pub fn median_step(&self) -> usize {
         let mut order: Vec<usize> = (0..self.steps.len()).collect();
         order.sort_by_key(|&index| (self.steps[index].duration, index));
-        self.breakdowns[order[(order.len() - 1) / 2]].clone()
+        order[(order.len() - 1) / 2]
     }
 }
 

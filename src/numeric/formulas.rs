@@ -35,6 +35,13 @@ pub(super) struct Context {
     scratch: Vec<f32>,
 }
 
+/// What a context carries from step to step.
+#[derive(Debug, Clone)]
+pub struct Going {
+    scaling: Option<LossScaling>,
+    stepped: bool,
+}
+
 /// The operands of an instruction.
 pub(super) struct Operands<'a> {
     pub(super) reads: &'a [&'a [f32]],
@@ -43,6 +50,17 @@ pub(super) struct Operands<'a> {
 }
 
 impl Context {
+    /// What is carried from step to step.
+    pub(super) fn going(&self) -> Going {
+        Going { scaling: self.scaling.clone(), stepped: self.stepped }
+    }
+
+    /// Goes back to what was carried then.
+    pub(super) fn go_back(&mut self, going: Going) {
+        Going { scaling: self.scaling, stepped: self.stepped } = going;
+        self.first_not_finite = None;
+    }
+
     pub(super) fn new(batches: Batches, optimizer: OptimizerSpec, steps: u32) -> Self {
         let (step, part) = (StepIndex(0), Part::Training);
         Context {

@@ -39,6 +39,20 @@ pub struct Values {
     rounded: BTreeMap<SlotId, Vec<f32>>,
 }
 
+/// Everything that later steps depend on, between two steps.
+#[derive(Debug, Clone)]
+pub struct Saved {
+    slots: IdVec<SlotId, Vec<f32>>,
+    going: formulas::Going,
+}
+
+impl Saved {
+    /// What each slot held.
+    pub fn slots(&self) -> &IdVec<SlotId, Vec<f32>> {
+        &self.slots
+    }
+}
+
 /// A step-lived buffer's numbers, and who wrote them.
 #[derive(Debug)]
 struct Held {
@@ -97,6 +111,24 @@ impl Values {
     /// precision.
     pub fn loss_scale(&self) -> Option<(f32, u32)> {
         self.context.scaling.as_ref().map(|scaling| (scaling.scale(), scaling.skipped()))
+    }
+
+    /// Everything that later steps depend on, between two steps: what a checkpoint holds.
+    pub fn saved(&self) -> Saved {
+        Saved { slots: self.slots.clone(), going: self.context.going() }
+    }
+
+    /// Goes back to what was saved.
+    pub fn restore(&mut self, saved: &Saved) {
+        self.restore_slots(saved, saved.slots.clone());
+    }
+
+    /// Goes back to what was saved, with the numbers of the slots laid out in another way.
+    pub fn restore_slots(&mut self, saved: &Saved, slots: IdVec<SlotId, Vec<f32>>) {
+        self.slots = slots;
+        self.rounded.clear();
+        self.context.go_back(saved.going.clone());
+        self.clear();
     }
 
     /// A step is about to begin.

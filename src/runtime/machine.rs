@@ -1,16 +1,19 @@
 //! The machine that programs run on, from one step to the next.
 
+use std::collections::BTreeSet;
+
 use crate::compute::{ComputeModel, KernelCost};
 use crate::hardware::Topology;
-use crate::ids::{DeviceId, IdVec, KernelId, Rank};
+use crate::ids::{DeviceId, IdVec, KernelId, LinkId, OpId, Rank};
 use crate::network::NetworkModel;
 use crate::program::Program;
+use crate::runtime::critical::CriticalPath;
 use crate::runtime::folded::FoldedTimes;
 use crate::runtime::memory::Memory;
 use crate::runtime::step::Step;
-use crate::runtime::{Interpreter, Stall};
-use crate::trace::Listener;
-use crate::units::{SimDuration, SimTime};
+use crate::runtime::{Interpreter, NoValues, Stall};
+use crate::trace::{Activity, Listener};
+use crate::units::{Bandwidth, SimDuration, SimTime};
 
 /// Devices that ranks are placed on, the network between them, and the time that has passed.
 pub struct Machine<'a> {
@@ -20,10 +23,58 @@ pub struct Machine<'a> {
     pub(super) network: Box<dyn NetworkModel + 'a>,
     pub(super) memory: Memory,
     /// How many times longer than its device's model says a rank's kernels take.
-    pub(super) slowdown: IdVec<Rank, f64>,
+    slowdown: IdVec<Rank, f64>,
+    /// By op of the next program, how many times longer than that; empty where all take as long.
+    jitter: IdVec<OpId, f64>,
+    /// What links will carry, the next change last.
+    link_changes: Vec<LinkChange>,
+    /// Links that are down.
+    down: BTreeSet<LinkId>,
     pub(super) folded: FoldedTimes,
     pub(super) dispatch: Dispatch,
+    pub(super) supposition: Supposition,
     now: SimTime,
+}
+
+/// A link carries more or less from a moment on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LinkChange {
+    /// From when on.
+    pub at: SimTime,
+    /// Which link.
+    pub link: LinkId,
+    /// How much; nothing while it is down.
+    pub bandwidth: Option<Bandwidth>,
+}
+
+/// What is supposed to be otherwise than it is: for questions of what if. The program still does
+/// everything in its order.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Supposition {
+    /// Ops of these activities take no time.
+    pub instant: Activities,
+    /// Pipeline stages never wait for what their neighbours send them.
+    pub stages_never_wait: bool,
+}
+
+/// Some of the activities.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Activities(u32);
+
+impl Activities {
+    /// None of them.
+    pub const NONE: Activities = Activities(0);
+
+    /// Those of which something holds.
+    pub fn that(holds: impl Fn(Activity) -> bool) -> Self {
+        let bits = Activity::ALL.into_iter().filter(|&activity| holds(activity));
+        Activities(bits.map(|activity| 1 << activity as u32).sum())
+    }
+
+    /// Whether it is one of them.
+    pub fn contains(self, activity: Activity) -> bool {
+        self.0 & 1 << activity as u32 != 0
+    }
 }
 
 /// What a rank's host takes to hand work to its device. It does so in the order of the program, without
@@ -72,8 +123,12 @@ impl<'a> Machine<'a> {
             network,
             memory: Memory::new(ranks),
             slowdown: IdVec::filled(1.0, ranks),
+            jitter: IdVec::new(),
+            link_changes: Vec::new(),
+            down: BTreeSet::new(),
             folded: FoldedTimes::default(),
             dispatch: Dispatch::default(),
+            supposition: Supposition::default(),
             now: SimTime::ZERO,
         }
     }
@@ -92,6 +147,24 @@ impl<'a> Machine<'a> {
     pub fn slow_down(&mut self, rank: Rank, factor: f64) {
         assert!(factor > 0.0 && factor.is_finite(), "a slowdown is a positive factor, not {factor}");
         self.slowdown[rank] = factor;
+    }
+
+    /// Makes each op of the next program take as many times longer besides; none for none.
+    pub fn jitter(&mut self, by_op: IdVec<OpId, f64>) {
+        self.jitter = by_op;
+    }
+
+    /// Links that will carry more or less. Changes of the past happen when the next program begins.
+    pub fn links_will_change(&mut self, mut changes: Vec<LinkChange>) {
+        // Of several changes at one moment the one given last stands.
+        changes.reverse();
+        changes.sort_by_key(|change| std::cmp::Reverse(change.at));
+        self.link_changes = changes;
+    }
+
+    /// Supposes something of the programs to come.
+    pub fn suppose(&mut self, supposition: Supposition) {
+        self.supposition = supposition;
     }
 
     /// What hosts take to hand work over from the next program on.
@@ -114,6 +187,54 @@ impl<'a> Machine<'a> {
         let outcome = Step::new(self, program, interpreter, listener, start).run()?;
         self.now = outcome.end;
         Ok(outcome)
+    }
+
+    /// Runs a program as [`run`](Self::run) does, without computing anything, and tells which chain of
+    /// ops decided how long it took.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn explain(
+        &mut self,
+        program: &Program,
+        listener: &mut dyn Listener,
+    ) -> Result<(Outcome, CriticalPath), Stall> {
+        let start = self.now;
+        let (outcome, path) = Step::new(self, program, &mut NoValues, listener, start).explained()?;
+        self.now = outcome.end;
+        Ok((outcome, path))
+    }
+
+    /// How many times longer than its device's model says an op of a rank takes.
+    pub(super) fn slowdown_of(&self, rank: Rank, op: OpId) -> f64 {
+        let jitter = if self.jitter.is_empty() { 1.0 } else { self.jitter[op] };
+        self.slowdown[rank] * jitter
+    }
+
+    /// When a link next carries more or less.
+    pub(super) fn next_link_change(&self) -> Option<SimTime> {
+        self.link_changes.last().map(|change| change.at)
+    }
+
+    /// Lets the network know of the changes until now.
+    pub(super) fn change_links(&mut self, now: SimTime) {
+        while let Some(change) = self.link_changes.pop_if(|change| change.at <= now) {
+            self.network.set_bandwidth(now, change.link, change.bandwidth);
+            if change.bandwidth.is_none() {
+                self.down.insert(change.link);
+            } else {
+                self.down.remove(&change.link);
+            }
+        }
+    }
+
+    /// The links that are down, by their ends.
+    pub(super) fn links_down(&self) -> Vec<String> {
+        let name = |link: &LinkId| {
+            let link = &self.topology.links()[*link];
+            format!("{} to {}", self.topology.vertex_name(link.from), self.topology.vertex_name(link.to))
+        };
+        self.down.iter().map(name).collect()
     }
 
     /// What each kernel of the program costs on each rank's device. Ranks on devices of one kind share

@@ -5,13 +5,15 @@
 //! the op computes; a [`Listener`] hears of it. The runtime knows no policies: what there is to do, and
 //! in which order, stands in the program.
 
+mod critical;
 mod folded;
 mod machine;
 mod memory;
 mod stall;
 mod step;
 
-pub use machine::{Dispatch, Machine, Outcome};
+pub use critical::{CriticalPath, PathLink, Spent};
+pub use machine::{Activities, Dispatch, LinkChange, Machine, Outcome, Supposition};
 pub use stall::Stall;
 
 use crate::ids::{BufferId, OpId};

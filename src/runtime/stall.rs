@@ -15,6 +15,8 @@ pub struct Stall {
     pub left: usize,
     /// The first op of each waiting queue, as a sentence.
     pub waiting: Vec<String>,
+    /// Links that are down, by their ends.
+    pub down: Vec<String>,
 }
 
 /// As many waiting ops as a reader wants to see.
@@ -52,7 +54,7 @@ impl Stall {
                 Id::index(id)
             )
         };
-        Stall { at, left, waiting: heads.take(SHOWN).map(sentence).collect() }
+        Stall { at, left, waiting: heads.take(SHOWN).map(sentence).collect(), down: Vec::new() }
     }
 }
 
@@ -61,6 +63,9 @@ impl fmt::Display for Stall {
         writeln!(f, "the run stalls at {}: {} ops are left and none can start", self.at, self.left)?;
         for sentence in &self.waiting {
             writeln!(f, "  {sentence}")?;
+        }
+        if !self.down.is_empty() {
+            writeln!(f, "  down and never up again: {}", self.down.join(", "))?;
         }
         Ok(())
     }

@@ -9,10 +9,11 @@ use crate::collective::Member;
 use crate::engine::{EventClass, EventQueue};
 use crate::ids::{CollectiveId, FlowId, Id, IdVec, LinkId, OpId, TransferId};
 use crate::program::{Action, Exchange, Folded, Formula, Instruction, Op, Program};
+use crate::runtime::critical::{Causes, CriticalPath, HandOver};
 use crate::runtime::machine::{Costs, Machine, Outcome};
 use crate::runtime::memory::Liveness;
 use crate::runtime::{Interpreter, Stall};
-use crate::trace::{Arrow, Carried, Label, Lane, Listener, Span, Stream};
+use crate::trace::{Activity, Arrow, Carried, Label, Lane, Listener, Span, Stream};
 use crate::units::{Bytes, Cycles, SimDuration, SimTime};
 
 /// What the event queue holds; what the network holds, it tells itself.
@@ -20,10 +21,10 @@ use crate::units::{Bytes, Cycles, SimDuration, SimTime};
 enum Event {
     /// A compute op ends.
     ComputeEnds(OpId),
-    /// The part of a simulated member of a folded exchange ends.
-    FoldedEnds(OpId),
+    /// A part of an exchange ends that is not carried out transfer by transfer.
+    PartEnds(OpId),
     /// A rank's host has handed over its part in an exchange.
-    HandedOver(CollectiveId),
+    HandedOver(OpId),
     /// The kernels of an exchange have been launched and its first transfers leave.
     TransfersLeave(CollectiveId),
 }
@@ -78,6 +79,7 @@ pub(super) struct Step<'m, 'a, 'p> {
     running: FxHashMap<CollectiveId, Running>,
     flows: FxHashMap<FlowId, OnItsWay>,
     liveness: Liveness,
+    causes: Option<Causes>,
     ops_left: usize,
     processed: u64,
 }
@@ -96,6 +98,12 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
         }
         let costs = machine.costs(program);
         let ops = program.ops().len();
+        let mut waits = program.predecessor_counts().to_vec();
+        if machine.supposition.stages_never_wait {
+            for (_, next) in received(program) {
+                waits[next.index()] -= 1;
+            }
+        }
         let hosts = vec![start + machine.dispatch.step; program.ranks()];
         Step {
             machine,
@@ -107,7 +115,7 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
             now: start,
             start,
             queues,
-            waits: program.predecessor_counts().to_vec(),
+            waits,
             began: IdVec::filled(start, ops),
             hosts,
             awaits: IdVec::filled(false, ops),
@@ -115,26 +123,54 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
             running: FxHashMap::default(),
             flows: FxHashMap::default(),
             liveness: Liveness::new(program),
+            causes: None,
             ops_left: ops,
             processed: 0,
         }
     }
 
-    /// Goes from event to event until every op has ended.
+    /// Runs to the end.
     pub(super) fn run(mut self) -> Result<Outcome, Stall> {
+        self.go()?;
+        Ok(self.outcome())
+    }
+
+    /// Runs to the end and tells which chain of ops decided when that was.
+    pub(super) fn explained(mut self) -> Result<(Outcome, CriticalPath), Stall> {
+        self.causes = Some(Causes::new(self.program));
+        self.go()?;
+        let path =
+            self.causes.as_ref().map(|causes| causes.path(self.program, &self.began, (self.start, self.now)));
+        Ok((self.outcome(), path.expect("causes that were noted")))
+    }
+
+    fn outcome(&self) -> Outcome {
+        Outcome { start: self.start, end: self.now, events: self.processed }
+    }
+
+    /// Goes from event to event until every op has ended.
+    fn go(&mut self) -> Result<(), Stall> {
         self.machine.memory.keep_slots(self.program, self.now, self.listener);
+        self.machine.change_links(self.now);
         for (id, op) in self.program.ops().enumerate() {
             if self.waits[id.index()] == 0 && !op.stream.is_in_order() {
                 self.queues[queue_index(op)].ready.push_back(id);
             }
         }
         for queue in 0..self.queues.len() {
-            self.start_next(queue);
+            self.start_next(queue, None);
         }
         let mut finished = Vec::new();
         loop {
+            let happens = [self.machine.network.next_change(), self.events.peek_time()];
+            let change = self.machine.next_link_change().filter(|_| self.ops_left > 0);
+            if let Some(at) = change.filter(|&at| happens.iter().flatten().all(|&other| at <= other)) {
+                self.now = at;
+                self.machine.change_links(at);
+                continue;
+            }
             // At one moment the network comes first: what has arrived may be used by what starts.
-            match (self.machine.network.next_change(), self.events.peek_time()) {
+            match (happens[0], happens[1]) {
                 (Some(change), event) if event.is_none_or(|event| change <= event) => {
                     self.now = change;
                     self.machine.network.advance(change, &mut finished);
@@ -154,15 +190,15 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
                             self.processed += 1;
                             self.op_ends(op);
                         }
-                        Event::FoldedEnds(op) => {
+                        Event::PartEnds(op) => {
                             self.processed += 1;
                             let Action::Exchange(collective) = self.program.ops()[op].action else {
-                                unreachable!("only exchanges are folded");
+                                unreachable!("only exchanges have parts");
                             };
                             self.tell_arrow(&self.program.exchanges()[collective], self.began[op]);
                             self.op_ends(op);
                         }
-                        Event::HandedOver(collective) => self.arrive(collective),
+                        Event::HandedOver(op) => self.arrive(op),
                         Event::TransfersLeave(collective) => self.transfers_leave(collective),
                     }
                 }
@@ -172,28 +208,31 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
         if self.ops_left > 0 {
             return Err(self.stall());
         }
-        Ok(Outcome { start: self.start, end: self.now, events: self.processed })
+        Ok(())
     }
 
     fn stall(&self) -> Stall {
         let heads = self.queues.iter().filter_map(|queue| queue.ops.get(queue.next));
         let heads = heads.map(|&op| (op, self.waits[op.index()]));
-        Stall::describe(self.program, self.now, self.ops_left, heads)
+        Stall {
+            down: self.machine.links_down(),
+            ..Stall::describe(self.program, self.now, self.ops_left, heads)
+        }
     }
 
-    /// Starts the op at the head of a queue if it is ready.
-    fn start_next(&mut self, queue: usize) {
+    /// Starts the op at the head of a queue if it is ready, now that `ended` has.
+    fn start_next(&mut self, queue: usize, ended: Option<OpId>) {
         match Stream::ALL[queue % Stream::ALL.len()] {
             Stream::Serve => {
                 while let Some(op) = self.queues[queue].ready.pop_front() {
-                    self.start(op);
+                    self.start(op, ended);
                 }
             }
             Stream::Arrivals if self.queues[queue].busy => {}
             Stream::Arrivals => {
                 if let Some(op) = self.queues[queue].ready.pop_front() {
                     self.queues[queue].busy = true;
-                    self.start(op);
+                    self.start(op, ended);
                 }
             }
             _ => {
@@ -202,12 +241,15 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
                     return;
                 };
                 self.queues[queue].busy = true;
-                self.start(op);
+                self.start(op, ended);
             }
         }
     }
 
-    fn start(&mut self, op: OpId) {
+    fn start(&mut self, op: OpId, ended: Option<OpId>) {
+        if let Some(causes) = &mut self.causes {
+            causes.released(op, ended);
+        }
         match self.program.ops()[op].action {
             Action::Compute(_) => self.begin_compute(op),
             Action::Exchange(collective) => self.hand_over(op, collective),
@@ -216,14 +258,21 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
 
     /// A rank's host hands its part in an exchange over, after all it had to hand over before.
     fn hand_over(&mut self, op: OpId, collective: CollectiveId) {
-        let host = &mut self.hosts[self.program.ops()[op].rank.index()];
+        let rank = self.program.ops()[op].rank.index();
+        let from = self.hosts[rank];
         // One for each doubling of the group.
         let members = self.program.exchanges()[collective].members() as u64;
-        *host += self.machine.dispatch.exchange * u64::from(members.max(2).next_power_of_two().ilog2());
-        if *host > self.now {
-            self.events.schedule(*host, EventClass::Start, Event::HandedOver(collective));
+        let to =
+            from + self.machine.dispatch.exchange * u64::from(members.max(2).next_power_of_two().ilog2());
+        self.hosts[rank] = to;
+        let late = to > self.now;
+        if let Some(causes) = &mut self.causes {
+            causes.handed(rank, op, HandOver { from, to, woken: false, late, before: None });
+        }
+        if late {
+            self.events.schedule(to, EventClass::Start, Event::HandedOver(op));
         } else {
-            self.arrive(collective);
+            self.arrive(op);
         }
     }
 
@@ -231,31 +280,41 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
         self.begin(op);
         let rank = self.program.ops()[op].rank;
         let device = &self.machine.topology.devices()[self.machine.placement[rank]];
-        let slowdown = self.machine.slowdown[rank];
+        let slowdown = self.machine.slowdown_of(rank, op);
         let after = |from: SimTime, cycles: u64| {
             device.spec.clock.after(from, Cycles((cycles as f64 * slowdown).ceil() as u64))
         };
         let (mut cycles, mut last, mut kernels) = (0, 0, 0);
+        let instant = self.machine.supposition.instant.contains(self.program.ops()[op].activity);
         for kernel in self.program.instructions(op).iter().filter_map(|instruction| instruction.kernel) {
-            last = self.costs.of(rank, kernel).cycles.0;
+            last = if instant { 0 } else { self.costs.of(rank, kernel).cycles.0 };
             cycles += last;
             kernels += 1;
         }
         // The device works as kernels come; the last cannot begin before the host has got to it.
-        let host = &mut self.hosts[rank.index()];
         let loads = |instruction: &Instruction| matches!(instruction.formula, Formula::Batch { .. });
-        if self.awaits[op] || self.program.instructions(op).iter().any(loads) {
-            *host = self.now.max(*host);
+        let synchronises = self.awaits[op] || self.program.instructions(op).iter().any(loads);
+        let woken = synchronises && self.now >= self.hosts[rank.index()];
+        let from = if woken { self.now } else { self.hosts[rank.index()] };
+        let to = from + self.machine.dispatch.kernel * kernels;
+        self.hosts[rank.index()] = to;
+        let worked = after(self.now, cycles);
+        let end = worked.max(if kernels > 0 { after(to, last) } else { self.now });
+        if let Some(causes) = &mut self.causes {
+            let late = end > worked;
+            causes.handed(rank.index(), op, HandOver { from, to, woken, late, before: None });
         }
-        let handing = self.machine.dispatch.kernel * kernels;
-        let work = after(self.now, cycles).since(self.now);
-        *host += handing;
-        let end = (self.now + work).max(if kernels > 0 { after(*host, last) } else { self.now });
         self.events.schedule(end, EventClass::Finish, Event::ComputeEnds(op));
     }
 
     /// A member has come to an exchange; the last one to come begins it.
-    fn arrive(&mut self, collective: CollectiveId) {
+    fn arrive(&mut self, op: OpId) {
+        let Action::Exchange(collective) = self.program.ops()[op].action else {
+            unreachable!("only exchanges are arrived at");
+        };
+        if let Some(causes) = &mut self.causes {
+            causes.came(collective, op, self.now);
+        }
         self.arrived[collective] += 1;
         let exchange = &self.program.exchanges()[collective];
         if self.arrived[collective] == exchange.ops().len() as u32 {
@@ -267,6 +326,13 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
         let exchange = &self.program.exchanges()[collective];
         for op in exchange.ops() {
             self.begin(op);
+        }
+        let activity = self.program.ops()[exchange.participants[0].op].activity;
+        if self.machine.supposition.instant.contains(activity) {
+            for op in exchange.ops() {
+                self.events.schedule(self.now, EventClass::Finish, Event::PartEnds(op));
+            }
+            return;
         }
         if let Some(folded) = &exchange.folded {
             self.begin_folded(exchange, folded);
@@ -303,7 +369,7 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
             (0..folded.simulated.len()).map(|at| before + last(&[at])).collect()
         };
         for (op, &part) in exchange.ops().zip(&parts) {
-            self.events.schedule(self.now + part, EventClass::Finish, Event::FoldedEnds(op));
+            self.events.schedule(self.now + part, EventClass::Finish, Event::PartEnds(op));
         }
         let end = self.now + parts.iter().copied().max().unwrap_or_default();
         self.tell_folded(exchange, timed.moved, end);
@@ -421,11 +487,17 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
         self.tell_span(op);
         self.wake_receiver(op);
         self.ops_left -= 1;
+        if let Some(causes) = &mut self.causes {
+            causes.ended(op);
+        }
         let queue = queue_index(&self.program.ops()[op]);
         self.queues[queue].busy = false;
         self.queues[queue].next += 1;
-        self.start_next(queue);
+        self.start_next(queue, Some(op));
         for next in self.program.successors(op) {
+            if self.machine.supposition.stages_never_wait && receives(self.program, op, next) {
+                continue;
+            }
             self.waits[next.index()] -= 1;
             if self.waits[next.index()] == 0 {
                 let waiting = &self.program.ops()[next];
@@ -433,7 +505,7 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
                 if !waiting.stream.is_in_order() {
                     self.queues[queue].ready.push_back(next);
                 }
-                self.start_next(queue);
+                self.start_next(queue, Some(op));
             }
         }
     }
@@ -494,6 +566,18 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
             self.listener.arrow(Arrow { from: (sender, began), to: (receiver, self.now), activity });
         }
     }
+}
+
+/// Whether an op waits for what a neighbouring stage sends it with `op`.
+fn receives(program: &Program, op: OpId, next: OpId) -> bool {
+    let sent = &program.ops()[op];
+    sent.activity == Activity::PipelineComm && program.ops()[next].rank != sent.rank
+}
+
+/// Every pair of ops of which the second waits for what a neighbouring stage sends it with the first.
+fn received(program: &Program) -> impl Iterator<Item = (OpId, OpId)> + '_ {
+    let pairs = program.ops().ids().flat_map(|op| program.successors(op).map(move |next| (op, next)));
+    pairs.filter(|&(op, next)| receives(program, op, next))
 }
 
 fn queue_index(op: &Op) -> usize {

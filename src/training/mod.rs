@@ -8,18 +8,23 @@
 
 mod asynchronous;
 pub mod compression;
+pub mod disturbance;
 pub mod lower;
+pub mod memory;
 pub mod partition;
 pub mod recompute;
+pub mod recovery;
 mod run;
 pub mod schedule;
 pub mod software;
 pub mod state;
 pub mod sync;
+pub mod why;
 pub mod zero;
 
 pub use asynchronous::Applied;
-pub use run::{Observer, Silent, StepReport, TrainingFailure, TrainingOutcome, run};
+pub use recovery::{Setup, run_disturbed};
+pub use run::{Observer, Silent, StepReport, TrainingFailure, TrainingOutcome, run, run_from};
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -36,7 +41,7 @@ use crate::training::schedule::{PipelineShape, ScheduleSpec};
 use crate::training::software::SoftwareSpec;
 use crate::training::sync::SyncSpec;
 use crate::training::zero::Zero;
-use crate::units::Bytes;
+use crate::units::{Bytes, FlopRate};
 
 /// Everything that decides how a model is trained.
 #[derive(Debug, Clone)]
@@ -270,6 +275,13 @@ impl TrainingPlan {
             }
         };
         model + again
+    }
+
+    /// The devices' peaks together, in the run's precision; nothing where one has none.
+    pub fn peak(&self) -> Option<FlopRate> {
+        let peak = |rank: Rank| self.topology.devices()[self.placement[rank]].spec.peak(self.precision);
+        let sum = self.mesh.all().map(|rank| peak(rank).map(FlopRate::get)).sum::<Option<f64>>();
+        sum.map(FlopRate::per_second)
     }
 
     /// How many moments the optimiser keeps.

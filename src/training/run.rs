@@ -8,11 +8,12 @@ use crate::ids::StepIndex;
 use crate::network::NetworkModel;
 use crate::numeric::values::Values;
 use crate::program::Program;
-use crate::runtime::{Interpreter, Machine, NoValues, Stall};
+use crate::runtime::{Interpreter, Machine, NoValues, Outcome, Stall};
 use crate::trace::{Listener, Span};
 use crate::training::TrainingPlan;
 use crate::training::asynchronous::{Applied, run_asynchronous};
 use crate::training::lower::{Deadlock, lower, lower_evaluation};
+use crate::training::recovery::{Checkpointed, Interruption};
 use crate::training::state::State;
 use crate::training::sync::SyncAction;
 use crate::units::{SimDuration, SimTime};
@@ -27,6 +28,12 @@ pub trait Observer {
 
     /// A run with parameter servers has ended.
     fn applied(&mut self, _applied: &Applied) {}
+
+    /// A checkpoint was written.
+    fn checkpointed(&mut self, _checkpoint: &Checkpointed) {}
+
+    /// A device failed, and the run goes on from a checkpoint with this plan.
+    fn interrupted(&mut self, _interruption: &Interruption, _plan: &TrainingPlan) {}
 
     /// Whether the held-out loss should be measured after this step.
     fn wants_evaluation(&self, _step: StepIndex) -> bool {
@@ -88,6 +95,20 @@ pub enum TrainingFailure {
         /// Where the first such number came from.
         origin: String,
     },
+    /// Devices fail faster than the run gets on.
+    NoProgress {
+        /// The step that it never gets past.
+        step: StepIndex,
+        /// How often it tried.
+        failures: u32,
+    },
+    /// Without the replica that failed there is none left that could go on.
+    NoReplica {
+        /// Whose device failed.
+        device: String,
+        /// When.
+        at: SimTime,
+    },
 }
 
 impl fmt::Display for TrainingFailure {
@@ -95,6 +116,16 @@ impl fmt::Display for TrainingFailure {
         match self {
             TrainingFailure::Deadlock(deadlock) => deadlock.fmt(f),
             TrainingFailure::Stall(stall) => stall.fmt(f),
+            TrainingFailure::NoProgress { step, failures } => write!(
+                f,
+                "devices failed {failures} times in a row before the run had got past {step} to its next checkpoint: \
+                 write checkpoints more often, or make steps shorter"
+            ),
+            TrainingFailure::NoReplica { device, at } => write!(
+                f,
+                "{device} failed at {at}, and no smaller number of replicas divides the batch: give the run more \
+                 replicas, or set `elastic: false` to have the device replaced"
+            ),
             TrainingFailure::NotANumber { step, origin } => {
                 write!(
                     f,
@@ -116,6 +147,22 @@ pub fn run(
     state: &State,
     compute: &dyn ComputeModel,
     network: Box<dyn NetworkModel + '_>,
+    values: Option<&mut Values>,
+    observer: &mut dyn Observer,
+) -> Result<TrainingOutcome, TrainingFailure> {
+    run_from(StepIndex(0), plan, state, compute, network, values, observer)
+}
+
+/// Trains from a step on, with values that are those after the steps before it (a checkpoint's).
+///
+/// # Errors
+/// As [`run`].
+pub fn run_from(
+    first: StepIndex,
+    plan: &TrainingPlan,
+    state: &State,
+    compute: &dyn ComputeModel,
+    network: Box<dyn NetworkModel + '_>,
     mut values: Option<&mut Values>,
     observer: &mut dyn Observer,
 ) -> Result<TrainingOutcome, TrainingFailure> {
@@ -126,40 +173,58 @@ pub fn run(
     }
     let mut programs = Programs::default();
     let mut outcome = TrainingOutcome::default();
-    for step in (0..plan.steps).map(StepIndex) {
+    for step in (first.0..plan.steps).map(StepIndex) {
         let program = programs.of(plan, state, step)?;
-        let ran = {
-            let listener = observer.listener(step);
-            let interpreter: &mut dyn Interpreter = match values.as_deref_mut() {
-                Some(values) => {
-                    values.begin_step(step);
-                    values
-                }
-                None => &mut NoValues,
-            };
-            machine.run(&program, interpreter, listener).map_err(TrainingFailure::Stall)?
-        };
-        let loss = values.as_deref_mut().map(|values| step_loss(plan, state, values, step)).transpose()?;
-        let held_out = match values.as_deref_mut() {
-            Some(values) if observer.wants_evaluation(step) => Some(evaluate(plan, state, values)),
-            _ => None,
-        };
-        let report =
-            StepReport { step, end: ran.end, duration: ran.duration(), loss, held_out, events: ran.events };
+        let ran = time_step(&mut machine, &program, step, values.as_deref_mut(), observer.listener(step))?;
+        let report = report_step((plan, state), step, ran, values.as_deref_mut(), observer)?;
         observer.step(&report);
         outcome.steps.push(report);
     }
     Ok(outcome)
 }
 
+/// Runs a step, and computes it where there are values.
+pub(super) fn time_step(
+    machine: &mut Machine,
+    program: &Program,
+    step: StepIndex,
+    values: Option<&mut Values>,
+    listener: &mut dyn Listener,
+) -> Result<Outcome, TrainingFailure> {
+    let interpreter: &mut dyn Interpreter = match values {
+        Some(values) => {
+            values.begin_step(step);
+            values
+        }
+        None => &mut NoValues,
+    };
+    machine.run(program, interpreter, listener).map_err(TrainingFailure::Stall)
+}
+
+/// What came of a step that was run.
+pub(super) fn report_step(
+    (plan, state): (&TrainingPlan, &State),
+    step: StepIndex,
+    ran: Outcome,
+    mut values: Option<&mut Values>,
+    observer: &dyn Observer,
+) -> Result<StepReport, TrainingFailure> {
+    let loss = values.as_deref_mut().map(|values| step_loss(plan, state, values, step)).transpose()?;
+    let held_out = match values {
+        Some(values) if observer.wants_evaluation(step) => Some(evaluate(plan, state, values)),
+        _ => None,
+    };
+    Ok(StepReport { step, end: ran.end, duration: ran.duration(), loss, held_out, events: ran.events })
+}
+
 /// Programs by what the sync does in a step: two steps that exchange the same share one.
 #[derive(Debug, Default)]
-struct Programs {
+pub(super) struct Programs {
     made: Vec<(SyncAction, Arc<Program>)>,
 }
 
 impl Programs {
-    fn of(
+    pub(super) fn of(
         &mut self,
         plan: &TrainingPlan,
         state: &State,

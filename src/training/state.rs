@@ -382,6 +382,71 @@ impl State {
         shard
     }
 
+    /// What a rank has to remember to go on after a failure: weights, and what the optimiser, the sync and
+    /// the compression keep; not the gradients, which every step makes anew.
+    pub fn remembered(&self, rank: Rank) -> Bytes {
+        let of = |slots: &ParameterSlots| {
+            let weight = slots.share.filter(|_| slots.weight.is_none()).map(|share| share.weight);
+            let kept = slots.weight.into_iter().chain(weight).chain(slots.moments.iter().copied());
+            let kept = kept.chain(slots.outer.into_iter().flatten()).chain(slots.error).chain(slots.factor);
+            kept.map(|slot| self.slots[slot].bytes).sum::<Bytes>()
+        };
+        self.of_rank(rank).map(of).sum()
+    }
+
+    /// The numbers of these slots laid out for another plan of the same model: weights and the optimiser's
+    /// moments as the first replica has them, all else nothing.
+    pub fn relaid(
+        &self,
+        plan: &TrainingPlan,
+        numbers: &IdVec<SlotId, Vec<f32>>,
+        (to, to_plan): (&State, &TrainingPlan),
+    ) -> IdVec<SlotId, Vec<f32>> {
+        let whole = |pick: &dyn Fn(&ParameterSlots) -> SlotId| {
+            let gathered = |rank, piece: Piece, position: usize| {
+                let slots = &self.of(rank, piece)[position];
+                let sharers = if slots.share.is_some() { plan.sharing_group(rank) } else { vec![rank] };
+                let pieces = sharers.into_iter().map(|rank| &numbers[pick(&self.of(rank, piece)[position])]);
+                let mut shard: Vec<f32> = pieces.flatten().copied().collect();
+                shard.truncate(slots.elements as usize);
+                shard
+            };
+            self.whole(plan, 0, gathered)
+        };
+        let mut weights = whole(&ParameterSlots::stepped).into_iter();
+        let mut values = to.values_of(to_plan, |_| weights.next().expect("a weight of the model").1);
+        for moment in 0..plan.moments() {
+            let mut moments = whole(&|slots| slots.moments[moment]).into_iter();
+            for piece in to_plan.model.pieces() {
+                for position in 0..to_plan.model.parameters(piece).len() {
+                    let (parameter, whole) = moments.next().expect("a moment of each parameter");
+                    for rank in to_plan.mesh.all() {
+                        let Some(slots) = to.of(rank, piece).get(position) else { continue };
+                        values[slots.moments[moment]] = to.held(to_plan, rank, slots, &parameter, &whole);
+                    }
+                }
+            }
+        }
+        values
+    }
+
+    /// What a rank holds of a parameter's numbers: its shard, or its share of it.
+    fn held(
+        &self,
+        plan: &TrainingPlan,
+        rank: Rank,
+        slots: &ParameterSlots,
+        parameter: &Parameter,
+        whole: &[f32],
+    ) -> Vec<f32> {
+        let at = plan.mesh.coordinates(rank);
+        let held = parameter.shard(whole, u64::from(at.tensor), u64::from(plan.mesh.tensor));
+        let Some(share) = slots.share else { return held };
+        let start = (u64::from(at.data % plan.sharers()) * share.elements) as usize;
+        let mine = held.into_iter().skip(start).take(share.elements as usize);
+        mine.chain(std::iter::repeat(0.0)).take(share.elements as usize).collect()
+    }
+
     /// Every slot.
     pub fn slots(&self) -> &IdVec<SlotId, Slot> {
         &self.slots

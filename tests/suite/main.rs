@@ -6,6 +6,7 @@ mod collectives;
 mod conformance;
 mod dependencies;
 mod diagnostics;
+mod disturbances;
 mod door;
 mod folding;
 mod house;

@@ -3,6 +3,7 @@
 //! Each trade has a file here that runs its scenario and says what came of it as an [`Outcome`].
 
 pub(super) mod cluster;
+pub(super) mod memory;
 pub(super) mod plan;
 pub(super) mod preparation;
 mod seeds;
@@ -87,7 +88,9 @@ impl Run {
     pub(crate) fn execute(self) -> Result<(), Failure> {
         let report = !self.no_report;
         let outcome = match self.workload.scenario(&[])? {
-            Scenario::Training(scenario) => training::run(&scenario, report)?,
+            Scenario::Training(scenario) => {
+                training::run(&scenario, report, &|changes| self.workload.scenario(changes))?
+            }
             Scenario::Tasks(scenario) => tasks::run(&scenario, report)?,
             Scenario::Preparation(scenario) => preparation::run(&scenario, report)?,
             Scenario::Cluster(scenario) => cluster::run(&scenario, report)?,

@@ -238,6 +238,8 @@ impl PlanScenario {
             fidelity: fidelity.clone(),
             numeric: false,
             fold: Fold::Auto,
+            disturbances: Vec::new(),
+            checkpoint: None,
             seed: Seed(1),
         }
     }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::collective::AlgorithmSpec;
 use crate::config::file::{Fidelity, TopologyChoice, first_seed};
+use crate::config::training::disturbances::{CheckpointKeys, Disturbance};
 use crate::hardware::Precision;
 use crate::model::Model;
 use crate::numeric::optimizer::OptimizerSpec;
@@ -57,6 +58,12 @@ pub struct TrainingFile {
     /// Whether ranks that do the same at the same time are simulated once.
     #[serde(default)]
     pub fold: Fold,
+    /// What goes wrong.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disturbances: Vec<Disturbance>,
+    /// How the run recovers from failures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<CheckpointKeys>,
     /// Where every random stream grows from.
     #[serde(default = "first_seed")]
     pub seed: Seed,

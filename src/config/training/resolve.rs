@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::collective::Collective;
 use crate::compute::ComputeSpec;
 use crate::config::check::{Check, divisors};
+use crate::config::training::disturbances::CheckpointKeys;
 use crate::config::training::file::{Data, Fold, TrainingFile};
 use crate::config::{Diagnostics, Locations, locate};
 use crate::hardware::{Precision, Topology};
@@ -18,7 +19,9 @@ use crate::numeric::values::Values;
 use crate::parallel::Mesh;
 use crate::rng::Seed;
 use crate::training::compression::CompressionSpec;
+use crate::training::disturbance::Disturbances;
 use crate::training::partition::{Partition, balanced, explicit_stages, piece_costs};
+use crate::training::recovery::Recovery;
 use crate::training::schedule::Pass;
 use crate::training::state::State;
 use crate::training::zero::Zero;
@@ -38,6 +41,10 @@ pub struct TrainingScenario {
     pub network: NetworkSpec,
     /// What it learns from, when it is computed.
     pub data: Option<LoadedData>,
+    /// What goes wrong.
+    pub disturbances: Disturbances,
+    /// How it recovers from failures.
+    pub recovery: Option<Recovery>,
     /// Where every random stream grows from.
     pub seed: Seed,
     /// What the user should know and may not expect.
@@ -145,7 +152,13 @@ pub fn resolve_on(
             .push("a replica that shares with no other holds everything itself: `zero` is 0".to_owned());
         plan.zero = Zero::default();
     }
-    plan.folded = file.fold == Fold::Auto && !file.numeric && folds(&plan);
+    let disturbances = check.disturbances(&file, &plan);
+    if !check.mistakes.is_empty() {
+        return Err(check.mistakes);
+    }
+    // Slow ranks and links make ranks differ, and so does a replica that leaves.
+    let alike = !disturbances.slows() && file.checkpoint.as_ref().is_none_or(|keys| !keys.elastic);
+    plan.folded = file.fold == Fold::Auto && !file.numeric && alike && folds(&plan);
     if plan.folded {
         let each = plan.ranks_of_each();
         check.notes.push(format!(
@@ -156,6 +169,8 @@ pub fn resolve_on(
     Ok(TrainingScenario {
         compute: file.fidelity.compute.clone(),
         network: file.fidelity.network.clone(),
+        disturbances,
+        recovery: file.checkpoint.as_ref().map(CheckpointKeys::recovery),
         seed: file.seed,
         notes: check.notes,
         plan,

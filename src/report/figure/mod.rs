@@ -28,6 +28,7 @@ mod ruler;
 mod scatter;
 mod spread;
 mod timeline;
+mod waterfall;
 
 #[cfg(test)]
 mod samples;
@@ -46,3 +47,4 @@ pub use quantity::Quantity;
 pub use ruler::Axis;
 pub use scatter::{Join, Point, PointGroup, Scatter};
 pub use timeline::{TIMELINE_LIMIT, Timeline, TimelineArrow, TimelineCaption, TimelineLane, TimelineSpan};
+pub use waterfall::{Waterfall, WaterfallBar};

@@ -16,6 +16,7 @@ pub(super) fn gallery() -> Vec<(&'static str, Svg)> {
         ("timeline_overlaps", overlaps().draw()),
         ("bars_ranks", breakdown(8, "rank").draw()),
         ("bars_plans", plans().draw()),
+        ("waterfall", waterfall().draw()),
         ("bars_512", breakdown(512, "rank").draw()),
         ("heatmap_links", links(24, 300).draw()),
         ("heatmap_many", links(200, 1000).draw()),
@@ -48,6 +49,10 @@ pub(super) fn empty_gallery() -> Vec<(&'static str, Svg)> {
         (
             "bars",
             StackedBars { title: title(), value: number(), parts: vec![], bars: vec![], best: None }.draw(),
+        ),
+        (
+            "waterfall",
+            Waterfall { title: title(), value: number(), falls: vec![], whole: String::new() }.draw(),
         ),
         (
             "heatmap",
@@ -255,6 +260,23 @@ fn breakdown(bars: usize, name: &str) -> StackedBars {
         parts: parts.map(|(name, hue)| (name.to_owned(), hue)).to_vec(),
         bars: (0..bars).map(bar).collect(),
         best: None,
+    }
+}
+
+fn waterfall() -> Waterfall {
+    let fall = |name: &str, length: f64, hue| WaterfallBar { name: name.into(), length, hue };
+    Waterfall {
+        title: "Why step 7 takes 11 ms".into(),
+        value: Axis::new("time", Quantity::Time),
+        falls: vec![
+            fall("model flops at peak", 2e-3, Hue::Compute),
+            fall("kernels below peak", 4.2e-3, Hue::Activity(Activity::Backward)),
+            fall("bubble", 3.1e-3, Hue::Idle),
+            fall("tensor comm", 2e-6, Hue::Activity(Activity::TensorComm)),
+            fall("pipeline comm", -0.3e-3, Hue::Activity(Activity::PipelineComm)),
+            fall("data comm", 2e-3, Hue::Activity(Activity::DataComm)),
+        ],
+        whole: "the step".into(),
     }
 }
 

@@ -1,11 +1,15 @@
 //! The report of a training run: summary, table, figures, trace and page.
 
 mod figures;
+mod recovered;
 mod summary;
 mod table;
+mod why;
 
+pub use recovered::Recovered;
 pub use summary::{BytesMoved, TrainingSummary};
 pub use table::{describe, table};
+pub use why::Why;
 
 use crate::metrics::{Breakdown, Part, TrainingRecord};
 use crate::report::figure::{Hue, Svg};
@@ -14,18 +18,20 @@ use crate::report::perfetto;
 use crate::report::writer::Artefact;
 use crate::trace::Activity;
 use crate::training::TrainingPlan;
+use crate::training::why::Explanation;
 
 /// Every file of the report: page, figures, summary and trace.
 pub fn artefacts(
     plan: &TrainingPlan,
     record: &TrainingRecord,
     summary: &TrainingSummary,
+    explanation: Option<&Explanation>,
     scenario: &str,
 ) -> Vec<Artefact> {
-    let figures = drawn(plan, record);
+    let figures = drawn(plan, record, explanation);
     let json = serde_json::to_string_pretty(summary).expect("a summary is plain data");
     let mut files = vec![
-        Artefact::text("report.html", html(summary, scenario, &figures)),
+        Artefact::text("report.html", html(summary, explanation, scenario, &figures)),
         Artefact::text("summary.json", json + "\n"),
     ];
     if let Some(step) = &record.shown {
@@ -45,7 +51,7 @@ struct Figure {
     svg: Svg,
 }
 
-fn drawn(plan: &TrainingPlan, record: &TrainingRecord) -> Vec<Figure> {
+fn drawn(plan: &TrainingPlan, record: &TrainingRecord, explanation: Option<&Explanation>) -> Vec<Figure> {
     let mut all = Vec::new();
     let mut add = |name, title, caption: String, svg: Option<Svg>| {
         all.extend(svg.map(|svg| Figure { name, title, caption, svg }));
@@ -65,6 +71,14 @@ fn drawn(plan: &TrainingPlan, record: &TrainingRecord) -> Vec<Figure> {
             Some(figures::staleness(applied)),
         );
     }
+    add(
+        "progress",
+        "How far the run had got",
+        "Steps done against simulated time: where the line falls, a device failed and the run went back to its last \
+         checkpoint."
+            .into(),
+        recovered::progress(record),
+    );
     if let Some(step) = &record.shown {
         let caption = format!(
             "{}: what each stream of each rank did; numbers are micro-batches. trace.json opens in Perfetto.",
@@ -77,6 +91,14 @@ fn drawn(plan: &TrainingPlan, record: &TrainingRecord) -> Vec<Figure> {
         "Where the time went",
         "A step of each rank, median or mean. Communication counts where no computation hides it.".into(),
         Some(figures::breakdown(&record.typical_step(plan.sync.period()))),
+    );
+    add(
+        "waterfall",
+        "Why a step takes as long as it does",
+        "From the model's flops at the devices' peak to the step as it was. Each cause is let in on top of those \
+         above it and the step simulated again; what it adds is its bar."
+            .into(),
+        explanation.map(why::waterfall),
     );
     if let Some(step) = &record.shown {
         add(
@@ -96,9 +118,16 @@ fn drawn(plan: &TrainingPlan, record: &TrainingRecord) -> Vec<Figure> {
     all
 }
 
-fn html(summary: &TrainingSummary, scenario: &str, figures: &[Figure]) -> String {
-    let mut sections =
-        vec![Section { title: "Summary".into(), blocks: vec![Block::Preformatted(table(summary))] }];
+fn html(
+    summary: &TrainingSummary,
+    explanation: Option<&Explanation>,
+    scenario: &str,
+    figures: &[Figure],
+) -> String {
+    let mut sections = vec![Section {
+        title: "Summary".into(),
+        blocks: vec![Block::Preformatted(table(summary, explanation))],
+    }];
     sections.extend(figures.iter().map(|figure| Section {
         title: figure.title.into(),
         blocks: vec![Block::Figure { caption: figure.caption.clone(), svg: figure.svg.to_string() }],

@@ -7,9 +7,12 @@ use serde::Serialize;
 
 use crate::ids::Rank;
 use crate::metrics::{Part, TrainingRecord};
+use crate::report::training::recovered::FailureRow;
+use crate::report::training::{Recovered, Why};
 use crate::trace::MemoryUse;
 use crate::training::TrainingPlan;
-use crate::units::{SimDuration, SimTime};
+use crate::training::why::Explanation;
+use crate::units::{FlopRate, SimDuration, SimTime};
 
 /// What a training run came to.
 #[derive(Debug, Clone, Serialize)]
@@ -61,6 +64,12 @@ pub struct TrainingSummary {
     pub staleness: Option<Vec<u64>>,
     /// Payload bytes of the whole run: `collectives` by kind, `links` by class (each hop counts).
     pub bytes_moved: BytesMoved,
+    /// What checkpoints and failures cost; absent in a run without either.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovered>,
+    /// Why the step of median duration took as long as it did; absent in comparisons.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<Why>,
     /// Events processed.
     pub events: u64,
     /// What the user should know.
@@ -85,7 +94,7 @@ impl TrainingSummary {
         let per_step = plan.tokens_per_step() as f64;
         let rate = |amount: f64| amount / step.seconds();
         let flops = plan.model.step_flops(plan.global_batch());
-        let peak = peak_of_all(plan);
+        let peak = plan.peak().map(FlopRate::get);
         let mfu = peak.map(|peak| rate(flops) / peak);
         let (fullest, memory) = record.memory.as_ref().expect("a finished record").fullest();
         let mut memory_peak_bytes: IndexMap<&'static str, u64> =
@@ -116,9 +125,27 @@ impl TrainingSummary {
             step_ends_s: record.steps.iter().map(|step| step.end.seconds()).collect(),
             staleness: record.applied.as_ref().map(|applied| histogram(&applied.staleness)),
             bytes_moved: bytes_moved(plan, record),
+            recovery: None,
+            why: None,
             events: record.steps.iter().map(|step| step.events).sum(),
             notes: notes.to_vec(),
         }
+    }
+
+    /// The same, with what checkpoints and failures cost.
+    pub fn recovered(mut self, recovery: Option<Recovered>, plan: &TrainingPlan) -> Self {
+        let shrank = |failure: &FailureRow| failure.replicas < plan.mesh.data;
+        if recovery.iter().flat_map(|recovery| &recovery.failures).any(shrank) {
+            let note =
+                "rates of a device and MFU count the devices of the first plan, though fewer took part later";
+            self.notes.push(note.to_owned());
+        }
+        TrainingSummary { recovery, ..self }
+    }
+
+    /// The same, with the reasons for a step's length.
+    pub fn explained(self, explanation: Option<&Explanation>) -> Self {
+        TrainingSummary { why: explanation.map(Why::of), ..self }
     }
 }
 
@@ -132,12 +159,6 @@ fn histogram(staleness: &[u32]) -> Vec<u64> {
     let mut counts = vec![0; staleness.iter().max().map_or(0, |&most| most as usize + 1)];
     staleness.iter().for_each(|&stale| counts[stale as usize] += 1);
     counts
-}
-
-/// The sum of the ranks' peaks, flops a second.
-fn peak_of_all(plan: &TrainingPlan) -> Option<f64> {
-    let peak = |rank: Rank| plan.topology.devices()[plan.placement[rank]].spec.peak(plan.precision);
-    plan.mesh.all().map(|rank| peak(rank).map(|rate| rate.get())).sum()
 }
 
 fn cycles_of_device_zero(plan: &TrainingPlan, step: SimDuration) -> u64 {

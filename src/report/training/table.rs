@@ -3,12 +3,14 @@
 use crate::ids::Id;
 use crate::metrics::Part;
 use crate::report::table::{facts, grouped};
-use crate::report::training::TrainingSummary;
+use crate::report::training::why::told;
+use crate::report::training::{Recovered, TrainingSummary};
 use crate::training::TrainingPlan;
+use crate::training::why::Explanation;
 use crate::units::{Bytes, SimDuration};
 
-/// The summary as aligned rows.
-pub fn table(summary: &TrainingSummary) -> String {
+/// The summary as aligned rows, and why a step took as long as it did.
+pub fn table(summary: &TrainingSummary, explanation: Option<&Explanation>) -> String {
     let mut rows: Vec<(String, String)> = Vec::new();
     let mut row = |name: &str, value: String| rows.push((name.to_owned(), value));
     row("model", format!("{} parameters on {} ranks", grouped(summary.parameters), summary.ranks));
@@ -48,6 +50,9 @@ pub fn table(summary: &TrainingSummary) -> String {
     for (usage, bytes) in memory.iter().filter(|(usage, bytes)| **usage != "total" && **bytes > 0) {
         row(&format!("  {usage}"), Bytes(*bytes).to_string());
     }
+    for (name, value) in summary.recovery.iter().flat_map(Recovered::rows) {
+        row(&name, value);
+    }
     if let Some([first, .., last]) = summary.losses.as_deref() {
         row("loss, first to last", format!("{first:.4} -> {last:.4}"));
     }
@@ -62,7 +67,7 @@ pub fn table(summary: &TrainingSummary) -> String {
         row("staleness of gradients", format!("{mean:.2} steps of others on average, {most} at most"));
     }
     row("events", grouped(summary.events));
-    facts(&summary.name, &rows, &summary.notes)
+    facts(&summary.name, &rows, &summary.notes) + &explanation.map_or(String::new(), told)
 }
 
 /// What a plan means, before it is run.
