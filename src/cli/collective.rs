@@ -1,5 +1,7 @@
 //! `collective`: one collective, timed for a size or a range of sizes, as nccl-tests prints it.
 
+use std::sync::Arc;
+
 use clap::Args;
 
 use crate::cli::run::json;
@@ -8,7 +10,7 @@ use crate::collective::timing::{Measured, time};
 use crate::collective::{AlgorithmSpec, Collective, CollectiveKind};
 use crate::config::Source;
 use crate::config::locate;
-use crate::hardware::Topology;
+use crate::hardware::{DeviceSpec, Topology};
 use crate::ids::{DeviceId, Id};
 use crate::network::{NetworkSpec, links_of};
 use crate::report::table::grid;
@@ -136,6 +138,13 @@ fn kind(name: &str) -> Result<CollectiveKind, Failure> {
         let names: Vec<String> = CollectiveKind::ALL.iter().map(|kind| kind.name().to_owned()).collect();
         let help = crate::config::read::did_you_mean(name, &names, "there are");
         Failure::Argument(format!("there is no collective `{name}`; {help}"))
+    })
+}
+
+/// A device by its name or file.
+pub(crate) fn device(name: &str) -> Result<Arc<DeviceSpec>, Failure> {
+    locate::device(name).map_err(|missing| {
+        Failure::Argument(missing.help.map_or(missing.why.clone(), |help| format!("{}; {help}", missing.why)))
     })
 }
 

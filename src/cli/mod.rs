@@ -7,6 +7,7 @@
 mod collective;
 mod compare;
 mod exit;
+mod kernel;
 mod list;
 mod progress;
 mod run;
@@ -59,6 +60,13 @@ enum Command {
         --topology ring_8\n  trainyard collective all-gather --from 8 --to 1GiB --factor 2 \
         --topology hgx_h100_2x8")]
     Collective(collective::Time),
+    /// Cost a kernel on a device, say why, and draw it under the roofline; sizes may be swept
+    #[command(
+        after_help = "Examples:\n  trainyard kernel gemm --m 4096 --n 4096 --k 4096 --dtype bf16 --device h100_sxm\n  \
+        trainyard kernel gemm --m 128..8192:128 --n 4096 --k 4096 --device a100_80gb_sxm\n  \
+        trainyard kernel attention --heads 32 --kv-heads 8 --queries 1 --keys 1024..65536*2 --batch 16"
+    )]
+    Kernel(kernel::Explain),
     /// Run a workload under every combination of some settings, side by side
     #[command(after_help = "Example:\n  trainyard compare workloads/gpt_3d.yaml \
         --vary parallel.schedule=gpipe,one_f_one_b --vary training.micro_batch=1,2")]
@@ -118,6 +126,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::List(command) => command.execute(),
         Command::Topology(command) => command.execute(),
         Command::Collective(command) => command.execute(),
+        Command::Kernel(command) => command.execute(),
         Command::Compare(command) => command.execute(),
         Command::Plan(command) => command.plan(),
         Command::Validate(command) => command.execute(),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use crate::cli::collective::device;
 use crate::cli::progress::Progress;
 use crate::cli::run::json;
 use crate::cli::{Common, Failure, Format};
@@ -130,13 +131,7 @@ impl Validate {
         let path = self.table.as_ref().expect("clap asks for a table");
         let text = std::fs::read_to_string(path)
             .map_err(|why| Failure::Argument(format!("`{}` cannot be read: {why}", path.display())))?;
-        let device = self.device.as_deref().map(|name| {
-            locate::device(name).map_err(|missing| {
-                Failure::Argument(
-                    missing.help.map_or(missing.why.clone(), |help| format!("{}; {help}", missing.why)),
-                )
-            })
-        });
+        let device = self.device.as_deref().map(device);
         let device = device.transpose()?;
         let report = self.what.predict(&text, device.as_deref()).map_err(|why| {
             let name = self.what.name();

@@ -8,6 +8,7 @@ pub mod comparison;
 mod escape;
 pub mod figure;
 pub mod html;
+pub mod kernel;
 pub mod machine;
 pub mod perfetto;
 pub mod planning;
