@@ -43,7 +43,8 @@ fn two_runs_write_the_same_bytes() {
             "report.html",
             "summary.json",
             "timeline.svg",
-            "trace.json"
+            "trace.json",
+            "waterfall.svg"
         ]
     );
     assert!(first == second, "two runs differ");

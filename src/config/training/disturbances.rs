@@ -188,9 +188,10 @@ impl Check<'_> {
 
     /// Whether the run can recover from what goes wrong.
     fn recovery(&mut self, file: &TrainingFile, plan: &TrainingPlan, all: &Disturbances) {
-        if all.any() && plan.sync.server().is_some() {
-            let why = "runs with parameter servers cannot be disturbed yet";
-            self.wrong("disturbances", why, "use `sync: all_reduce`, or leave `disturbances` out");
+        let key = if all.any() { "disturbances" } else { "checkpoint" };
+        if (all.any() || file.checkpoint.is_some()) && plan.sync.server().is_some() {
+            let why = "runs with parameter servers cannot be disturbed or write checkpoints yet";
+            self.wrong(key, why, &format!("use `sync: all_reduce`, or leave `{key}` out"));
         }
         let Some(keys) = &file.checkpoint else {
             if all.fails() {

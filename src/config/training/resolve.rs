@@ -159,6 +159,9 @@ pub fn resolve_on(
     // Slow ranks and links make ranks differ, and so does a replica that leaves.
     let alike = !disturbances.slows() && file.checkpoint.as_ref().is_none_or(|keys| !keys.elastic);
     plan.folded = file.fold == Fold::Auto && !file.numeric && alike && folds(&plan);
+    if file.fold == Fold::Auto && !file.numeric && !alike {
+        check.notes.push("what is disturbed makes ranks differ: every rank is simulated".to_owned());
+    }
     if plan.folded {
         let each = plan.ranks_of_each();
         check.notes.push(format!(
