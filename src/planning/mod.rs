@@ -6,6 +6,7 @@
 pub mod bound;
 pub mod failures;
 pub mod goal;
+pub mod report;
 pub mod search;
 pub mod variation;
 

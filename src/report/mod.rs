@@ -11,7 +11,6 @@ pub mod html;
 pub mod kernel;
 pub mod machine;
 pub mod perfetto;
-pub mod planning;
 pub mod preparation;
 pub mod serving;
 pub mod table;

@@ -168,7 +168,7 @@ impl Check {
             }
             Scenario::Plan(scenario) => {
                 let refused = scenario.refused.values().sum();
-                let description = crate::report::planning::describe(
+                let description = crate::planning::report::describe(
                     &scenario.candidates,
                     &scenario.groups,
                     refused,

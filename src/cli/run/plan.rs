@@ -4,8 +4,8 @@ use crate::cli::Failure;
 use crate::cli::progress::Progress;
 use crate::cli::run::{Outcome, json};
 use crate::config::{self, PlanScenario};
+use crate::planning::report::{PlanSummary, Planned, artefacts, table};
 use crate::planning::{Observer, search};
-use crate::report::planning::{PlanSummary, Planned, artefacts, table};
 
 /// Tells how far a search is.
 struct Teller<'p> {

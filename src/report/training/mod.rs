@@ -140,13 +140,13 @@ fn html(
 }
 
 /// Parts that any of these steps spent time on.
-pub(super) fn parts_of(breakdowns: &[&Breakdown]) -> Vec<Part> {
+pub fn parts_of(breakdowns: &[&Breakdown]) -> Vec<Part> {
     let spent = |part: &Part| breakdowns.iter().any(|breakdown| breakdown.mean_seconds(*part) > 0.0);
     Part::ALL.into_iter().filter(spent).collect()
 }
 
 /// The colour of a part: that of the activity which takes the time.
-pub(super) fn hue_of(part: Part) -> Hue {
+pub fn hue_of(part: Part) -> Hue {
     match part {
         Part::Compute => Hue::Compute,
         Part::Optimizer => Hue::Activity(Activity::Optimizer),

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use crate::planning::Candidate;
-use crate::report::planning::PlanSummary;
-use crate::report::planning::summary::PlanRow;
+use crate::planning::report::PlanSummary;
+use crate::planning::report::summary::PlanRow;
 use crate::report::table::{facts, grid, grouped};
 use crate::units::{Bytes, SimDuration};
 
@@ -85,7 +85,7 @@ fn plans(rows: &[PlanRow], name: &str, first: impl Fn(&PlanRow) -> String) -> St
 
 fn too_large(summary: &PlanSummary) -> String {
     let heading = ["plan", "needs", "has", "weights", "gradients", "optimizer", "activations", "fits with"];
-    let cells = |plan: &crate::report::planning::summary::TooLarge| {
+    let cells = |plan: &crate::planning::report::summary::TooLarge| {
         let of = |at: usize| plan.of_bytes.map_or("-".into(), |of| Bytes(of[at]).to_string());
         let at_least = if plan.of_bytes.is_some() { ">= " } else { "" };
         vec![

@@ -2,9 +2,9 @@
 
 use crate::metrics::Breakdown;
 use crate::planning::Fate;
+use crate::planning::report::Planned;
+use crate::planning::report::summary::{PlanSummary, fits, name_of};
 use crate::report::figure::{Axis, Bar, Hue, Join, Point, PointGroup, Quantity, Scatter, StackedBars};
-use crate::report::planning::Planned;
-use crate::report::planning::summary::{PlanSummary, fits, name_of};
 use crate::report::training::{hue_of, parts_of};
 
 /// A figure with its file's name and what it shows.

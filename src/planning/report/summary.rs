@@ -4,9 +4,9 @@ use serde::Serialize;
 
 use crate::metrics::Part;
 use crate::planning::bound::Bound;
+use crate::planning::report::Planned;
 use crate::planning::search::capacity;
 use crate::planning::{Candidate, Fate, Simulated};
-use crate::report::planning::Planned;
 
 /// What a search came to.
 #[derive(Debug, Clone, Serialize)]
