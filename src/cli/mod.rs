@@ -4,6 +4,8 @@
 //! comparison missed its target, 2 the input is wrong (nothing written), 3 reading or writing failed.
 //! Progress and host timings go to stderr; stdout carries the result alone.
 
+mod audit;
+mod calibrate;
 mod collective;
 mod compare;
 mod exit;
@@ -75,6 +77,15 @@ enum Command {
     #[command(after_help = "Examples:\n  trainyard plan workloads/plan_small.yaml\n  \
         trainyard plan workloads/plan_gpt3_175b.yaml --set plan.minimise=dollars --set plan.limits.days=60")]
     Plan(run::Run),
+    /// Time a step at neighbouring fidelities and print where they disagree, with what each costs
+    #[command(after_help = "Example:\n  trainyard audit workloads/gpt3_175b.yaml --network analytic,fluid")]
+    Audit(audit::Audit),
+    /// Fit a device's few constants to a table of measured kernels, and say how far off they are elsewhere
+    #[command(
+        after_help = "Example:\n  trainyard calibrate tests/validation/kernels.csv --device a100_80gb_sxm --out /tmp/a100.yaml\n\n\
+        tools/measure_gpu.py measures such a table on a GPU of your own."
+    )]
+    Calibrate(calibrate::Calibrate),
     /// Hold predictions against a table of measurements
     #[command(after_help = "Examples:\n  trainyard validate train tests/validation/train.csv\n  \
         trainyard validate kernels measured.csv --device h100_sxm --format json\n  \
@@ -127,6 +138,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Topology(command) => command.execute(),
         Command::Collective(command) => command.execute(),
         Command::Kernel(command) => command.execute(),
+        Command::Calibrate(command) => command.execute(),
+        Command::Audit(command) => command.execute(),
         Command::Compare(command) => command.execute(),
         Command::Plan(command) => command.plan(),
         Command::Validate(command) => command.execute(),

@@ -3,6 +3,7 @@
 //! Each trade has a folder of its own that turns its outcome into a summary, tables and figures; how
 //! pictures, pages, traces and files are made is common to all.
 
+pub mod audit;
 pub mod cluster;
 pub mod comparison;
 mod escape;
