@@ -120,8 +120,22 @@ pub(crate) enum Format {
     Json,
 }
 
+/// Lets the process end without a word when nobody reads what it prints any more (`trainyard … | head`), where
+/// Rust's `println!` would panic.
+fn end_with_the_reader() {
+    let otherwise = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let gone = |text: &String| text.starts_with("failed printing to") && text.contains("Broken pipe");
+        if panic.payload().downcast_ref::<String>().is_some_and(gone) {
+            std::process::exit(0);
+        }
+        otherwise(panic);
+    }));
+}
+
 /// Runs the command that `arguments` (the program's name first) ask for.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    end_with_the_reader();
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(message) => {
