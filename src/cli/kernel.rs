@@ -214,6 +214,9 @@ impl FromStr for Sizes {
     }
 }
 
+/// What the kernels are called, what is swept first, and each kernel with its size along that.
+type Sweep = (&'static str, &'static str, Vec<(u64, Kernel)>);
+
 impl Explain {
     pub(crate) fn execute(self) -> Result<(), Failure> {
         let device = device(&self.device)?;
@@ -245,7 +248,7 @@ impl Explain {
     }
 
     /// What the kernels are called, what is swept first, and each kernel with its size along that.
-    fn kernels(&self) -> Result<(&'static str, &'static str, Vec<(u64, Kernel)>), Failure> {
+    fn kernels(&self) -> Result<Sweep, Failure> {
         let precision = precision(&self.dtype)?;
         let pass = match self.pass {
             Product::Forward => Pass::Forward,
@@ -358,7 +361,7 @@ fn sweep<const N: usize>(
     kind: &'static str,
     axes: &[(&'static str, &Sizes); N],
     kernel: impl Fn([u64; N]) -> Kernel,
-) -> (&'static str, &'static str, Vec<(u64, Kernel)>) {
+) -> Sweep {
     let along = (0..N).rev().max_by_key(|&axis| axes[axis].1.0.len()).expect("a kernel has sizes");
     let mut all = vec![[0; N]];
     for (axis, (_, sizes)) in axes.iter().enumerate() {

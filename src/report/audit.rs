@@ -62,7 +62,7 @@ fn most(own: &Breakdown, other: &Breakdown) -> String {
     let gap = |part: &Part| other.mean_seconds(*part) - own.mean_seconds(*part);
     let part = Part::ALL.into_iter().max_by(|a, b| gap(a).abs().total_cmp(&gap(b).abs())).expect("a part");
     match gap(&part) {
-        gap if gap == 0.0 => "-".to_owned(),
+        0.0 => "-".to_owned(),
         gap => {
             let sign = if gap > 0.0 { "+" } else { "-" };
             format!("{}: {sign}{}", part.name(), time(gap.abs()))
