@@ -72,7 +72,7 @@ impl Audit {
             }
             eprintln!("{compute} + {network}: {:.3} s of this machine", began.elapsed().as_secs_f64());
             let summary = TrainingSummary::new(&scenario.file.name, &scenario.plan, &record, &scenario.notes);
-            let breakdown = record.typical_step(scenario.plan.sync.period());
+            let breakdown = record.typical_step(scenario.plan.steps_differ());
             audited.push(Audited { compute, network, summary, breakdown });
         }
         if !self.no_report {

@@ -91,7 +91,7 @@ impl Compare {
             let done = failure.is_none();
             let summary = done
                 .then(|| TrainingSummary::new(&scenario.file.name, &scenario.plan, &record, &scenario.notes));
-            let breakdown = done.then(|| record.typical_step(scenario.plan.sync.period()));
+            let breakdown = done.then(|| record.typical_step(scenario.plan.steps_differ()));
             runs.push(Compared { settings, summary, failure, breakdown });
         }
         let yardstick = yardstick(&runs, self.target_loss);

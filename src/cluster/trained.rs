@@ -88,6 +88,7 @@ impl Profile {
             algorithm: self.algorithm.clone(),
             optimizer: self.optimizer.clone(),
             clip: None,
+            input: None,
         };
         plan.schedule.admits(plan.shape())?;
         Ok(plan)

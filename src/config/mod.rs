@@ -81,7 +81,7 @@ pub fn resolve(source: Source, changes: &[Override]) -> Result<Scenario, Diagnos
         let file = tree.into_typed(&locations)?;
         return tasks::resolve::resolve(file, &locations).map(|scenario| Scenario::Tasks(Box::new(scenario)));
     }
-    if tree.has("preparation") {
+    if tree.has("preparation") && !tree.has("training") {
         let file = tree.into_typed(&locations)?;
         return preparation::resolve::resolve(file, &locations)
             .map(|scenario| Scenario::Preparation(Box::new(scenario)));

@@ -190,8 +190,8 @@ impl Observer for TrainingRecorder<'_> {
 impl TrainingRecord {
     /// Where the time of a step goes: of the one of median duration (the earlier of two). Where replicas
     /// meet only every `period`-th step, steps are of two kinds and their mean is told instead.
-    pub fn typical_step(&self, period: u32) -> Breakdown {
-        if period > 1 {
+    pub fn typical_step(&self, steps_differ: bool) -> Breakdown {
+        if steps_differ {
             return Breakdown::mean(&self.breakdowns);
         }
         self.breakdowns[self.median_step()].clone()

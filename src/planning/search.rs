@@ -157,7 +157,7 @@ fn simulate(plan: &TrainingPlan, goal: &Goal, compute: &ComputeSpec, network: &N
         return Fate::Fails(failure.to_string());
     }
     let record = recorder.finish();
-    let breakdown = record.typical_step(plan.sync.period());
+    let breakdown = record.typical_step(plan.steps_differ());
     let step = breakdown.step();
     let memory = record.memory.as_ref().expect("a finished record").fullest().1.total;
     let peak: Option<f64> = plan

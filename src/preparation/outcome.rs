@@ -1,5 +1,7 @@
 //! What came of a run.
 
+use std::collections::BTreeMap;
+
 use crate::ids::{ShardId, WorkerId};
 use crate::preparation::StageKind;
 use crate::preparation::work::{Amounts, Prepared};
@@ -56,4 +58,17 @@ pub struct PreparationOutcome {
     pub events: u64,
     /// What was made.
     pub prepared: Prepared,
+}
+
+impl PreparationOutcome {
+    /// When each sequence was there: with its shard, the rests of all shards with the last.
+    pub fn ready(&self) -> Vec<SimTime> {
+        let written: BTreeMap<ShardId, SimTime> =
+            self.written.iter().map(|&(at, shard)| (shard, at)).collect();
+        let of_shards = self.prepared.of_shards.enumerate();
+        let mut ready: Vec<SimTime> =
+            of_shards.flat_map(|(shard, &count)| std::iter::repeat_n(written[&shard], count)).collect();
+        ready.resize(self.prepared.sequences.len(), self.makespan);
+        ready
+    }
 }

@@ -40,6 +40,8 @@ struct Progress {
 pub struct Prepared {
     /// Sequences of one length, in order of shards; the rests of all shards are the last ones.
     pub sequences: Vec<Vec<u32>>,
+    /// How many of them each shard filled.
+    pub of_shards: IdVec<ShardId, usize>,
     /// A vector for each sequence that a shard filled, one after the other; none unless asked for.
     pub vectors: Vec<f32>,
     /// How many different tokens there are.
@@ -196,10 +198,17 @@ impl<'a> Work<'a> {
         let empty =
             self.shards.iter().flat_map(|shard| &shard.documents).filter(|text| text.is_empty()).count();
         let verdict = self.verdict.unwrap_or_else(|| Verdict { empty, ..Verdict::default() });
-        let mut prepared =
-            Prepared { sequences: Vec::new(), vectors: Vec::new(), vocabulary, padding: 0, verdict };
+        let mut prepared = Prepared {
+            sequences: Vec::new(),
+            of_shards: IdVec::new(),
+            vectors: Vec::new(),
+            vocabulary,
+            padding: 0,
+            verdict,
+        };
         let mut rests = Vec::new();
         for progress in self.shards {
+            prepared.of_shards.push(progress.packed.sequences.len());
             prepared.sequences.extend(progress.packed.sequences);
             prepared.vectors.extend(progress.vectors);
             prepared.padding += progress.packed.padding;

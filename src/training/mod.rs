@@ -31,7 +31,7 @@ use std::sync::Arc;
 
 use crate::collective::{AlgorithmSpec, CollectiveKind};
 use crate::hardware::{Precision, Topology};
-use crate::ids::{DeviceId, Id, IdVec, MicroBatch, Rank, Stage};
+use crate::ids::{DeviceId, Id, IdVec, MicroBatch, Rank, Stage, StepIndex};
 use crate::model::{Model, Piece};
 use crate::numeric::optimizer::OptimizerSpec;
 use crate::parallel::{Axis, Coordinates, Mesh};
@@ -41,7 +41,7 @@ use crate::training::schedule::{PipelineShape, ScheduleSpec};
 use crate::training::software::SoftwareSpec;
 use crate::training::sync::SyncSpec;
 use crate::training::zero::Zero;
-use crate::units::{Bytes, FlopRate};
+use crate::units::{Bytes, FlopRate, SimTime};
 
 /// Everything that decides how a model is trained.
 #[derive(Debug, Clone)]
@@ -89,6 +89,9 @@ pub struct TrainingPlan {
     pub optimizer: OptimizerSpec,
     /// Greatest global gradient norm.
     pub clip: Option<f32>,
+    /// When each sample of the data is there, in the order in which they are trained on; nothing where all
+    /// are from the start.
+    pub input: Option<Arc<[SimTime]>>,
 }
 
 impl TrainingPlan {
@@ -122,6 +125,20 @@ impl TrainingPlan {
     pub fn simulated_ranks(&self) -> impl Iterator<Item = Rank> + '_ {
         let step = if self.folded { self.mesh.data * self.mesh.context * self.mesh.tensor } else { 1 };
         (0..self.mesh.ranks()).step_by(step as usize).map(Rank)
+    }
+
+    /// When every sample of a step is there. Samples that are trained on once more are there already.
+    pub fn input_ready(&self, step: StepIndex) -> SimTime {
+        let Some(ready) = &self.input else { return SimTime::ZERO };
+        let samples = self.global_batch() as usize;
+        let first = step.0 as usize * samples;
+        let needed = ready.get(first.min(ready.len())..(first + samples).min(ready.len()));
+        needed.into_iter().flatten().copied().max().unwrap_or(SimTime::ZERO)
+    }
+
+    /// Whether steps are of different kinds, so that their mean says more than their median.
+    pub fn steps_differ(&self) -> bool {
+        self.sync.period() > 1 || self.input.is_some()
     }
 
     /// The ranks of parameter servers, after those of the mesh.

@@ -9,14 +9,14 @@ use crate::network::NetworkModel;
 use crate::numeric::values::Values;
 use crate::program::Program;
 use crate::runtime::{Interpreter, Machine, NoValues, Outcome, Stall};
-use crate::trace::{Listener, Span};
+use crate::trace::{Activity, Label, Lane, Listener, Span, Stream};
 use crate::training::TrainingPlan;
 use crate::training::asynchronous::{Applied, run_asynchronous};
 use crate::training::lower::{Deadlock, lower, lower_evaluation};
 use crate::training::recovery::{Checkpointed, Interruption};
 use crate::training::state::State;
 use crate::training::sync::SyncAction;
-use crate::units::{SimDuration, SimTime};
+use crate::units::{Bytes, SimDuration, SimTime};
 
 /// Hears of a run as it goes.
 pub trait Observer {
@@ -175,12 +175,35 @@ pub fn run_from(
     let mut outcome = TrainingOutcome::default();
     for step in (first.0..plan.steps).map(StepIndex) {
         let program = programs.of(plan, state, step)?;
-        let ran = time_step(&mut machine, &program, step, values.as_deref_mut(), observer.listener(step))?;
+        let began = machine.now();
+        let listener = observer.listener(step);
+        wait_for_input(plan, &mut machine, step, listener);
+        let ran = time_step(&mut machine, &program, step, values.as_deref_mut(), listener)?;
+        let ran = Outcome { start: began, ..ran };
         let report = report_step((plan, state), step, ran, values.as_deref_mut(), observer)?;
         observer.step(&report);
         outcome.steps.push(report);
     }
     Ok(outcome)
+}
+
+/// Every rank waits until the samples of a step have been prepared.
+fn wait_for_input(plan: &TrainingPlan, machine: &mut Machine, step: StepIndex, listener: &mut dyn Listener) {
+    let (now, ready) = (machine.now(), plan.input_ready(step));
+    if ready <= now {
+        return;
+    }
+    for rank in plan.simulated_ranks() {
+        listener.span(Span {
+            lane: Lane::Rank(rank, Stream::Host),
+            start: now,
+            end: ready,
+            activity: Activity::Input,
+            label: Label { name: "wait for input".into(), ..Label::default() },
+            bytes: Bytes::ZERO,
+        });
+    }
+    machine.wait(ready.since(now));
 }
 
 /// Runs a step, and computes it where there are values.

@@ -236,6 +236,7 @@ impl TrainRow {
             algorithm: AlgorithmSpec::from_name("auto").expect("a listed algorithm"),
             optimizer: OptimizerSpec::from_name("adam").expect("a listed optimiser"),
             clip: Some(1.0),
+            input: None,
         };
         plan.schedule.admits(plan.shape())?;
         Ok(plan)

@@ -251,8 +251,7 @@ fn wrong_disturbances_are_told() {
 /// names makes it fit.
 #[test]
 fn out_of_memory_is_a_diagnosis_with_cures_that_work() {
-    let plan =
-        "recompute=none parallel.pipeline=8 parallel.data=2 training.global_batch=32 training.micro_batch=2";
+    let plan = "software=fused recompute=none parallel.pipeline=8 parallel.data=2 training.global_batch=32 training.micro_batch=2";
     let run = |more: &[&str]| {
         let sets = plan.split(' ').chain(more.iter().copied()).flat_map(|set| ["--set", set]);
         let output = Command::new(env!("CARGO_BIN_EXE_trainyard"))

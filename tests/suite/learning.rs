@@ -216,3 +216,38 @@ fn eager_software_is_slower_and_learns_the_same() {
     let seconds = |ran: &serde_json::Value| ran["step_time_s"].as_f64().unwrap();
     assert!(seconds(&eager) > 5.0 * seconds(&fused), "{eager} {fused}");
 }
+
+/// Training on what is being prepared: the same sequences and losses whatever the pool, sooner with more workers,
+/// and no step begins before its samples are there.
+#[test]
+fn prepared_data_is_waited_for_and_is_the_same() {
+    let with = |workers: u32| {
+        let workers = format!("preparation.workers={workers}");
+        let changes = [&workers, "model.gpt.hidden=16", "model.gpt.layers=1", "training.steps=12"];
+        let scenario =
+            crate::runs::scenario("gpt_prepared", &changes).unwrap_or_else(|why| panic!("{}", why.render()));
+        let plan = &scenario.plan;
+        let state = scenario.state();
+        let (network, mut heard) = (scenario.network_model(), trainyard::training::Silent);
+        let ran =
+            trainyard::training::run(plan, &state, &*scenario.compute, network, None, &mut heard).unwrap();
+        for step in &ran.steps {
+            assert!(
+                step.end > plan.input_ready(step.step),
+                "{} ended before its samples were there",
+                step.step
+            );
+        }
+        let ends: u64 = ran.steps.iter().map(|step| step.duration.picos()).sum();
+        assert_eq!(ends, ran.steps.last().unwrap().end.picos(), "steps and waits make up the run");
+        (crate::runs::train(&scenario).training, ends)
+    };
+    let ((alone, slow), (pool, quick)) = (with(1), with(8));
+    assert_eq!(alone, pool);
+    assert!(quick < slow, "{quick} and {slow}");
+    let refused = crate::runs::scenario("gpt_prepared", &["preparation.sequence=64", "data=cicero"]);
+    let refused = refused.unwrap_err().render();
+    for sentence in ["one token more than the model reads", "nobody trains on what is prepared"] {
+        assert!(refused.contains(sentence), "{refused}");
+    }
+}

@@ -222,6 +222,7 @@ impl PlanScenario {
             topology: hardware.topology.clone(),
             model: model.clone(),
             data: Data::default(),
+            preparation: None,
             training: Training {
                 global_batch: plan.global_batch,
                 micro_batch: Some(micro_batch),

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::collective::AlgorithmSpec;
 use crate::config::file::{Fidelity, TopologyChoice, first_seed};
+use crate::config::preparation::file::Preparation;
 use crate::config::training::disturbances::{CheckpointKeys, Disturbance};
 use crate::hardware::Precision;
 use crate::model::Model;
@@ -38,6 +39,9 @@ pub struct TrainingFile {
     /// What it learns from.
     #[serde(default)]
     pub data: Data,
+    /// What prepares the data while it is trained on, where `data: preparation`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preparation: Option<Preparation>,
     /// How it is trained.
     pub training: Training,
     /// How it is split.
@@ -101,6 +105,8 @@ pub enum Data {
     Wine,
     /// Points written out.
     Points(Points),
+    /// What the workload's `preparation:` makes, as it makes it.
+    Preparation,
     /// `{path: my.txt}`: a text of your own, in short.
     Path(PathBuf),
 }
@@ -111,7 +117,7 @@ impl Data {
         match self {
             Data::Text(text) => Some(&text.path),
             Data::Path(path) => Some(path),
-            Data::Cicero | Data::Wine | Data::Points(_) => None,
+            Data::Cicero | Data::Wine | Data::Points(_) | Data::Preparation => None,
         }
     }
 }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use crate::collective::Collective;
 use crate::compute::ComputeSpec;
 use crate::config::check::{Check, divisors};
+use crate::config::preparation;
+use crate::config::preparation::file::{NetworkFidelityKeys, Preparation, PreparationFile};
 use crate::config::training::disturbances::CheckpointKeys;
 use crate::config::training::file::{Data, Fold, TrainingFile};
 use crate::config::{Diagnostics, Locations, locate};
@@ -17,6 +19,7 @@ use crate::network::{NetworkModel, NetworkSpec, links_of};
 use crate::numeric::batches::Batches;
 use crate::numeric::values::Values;
 use crate::parallel::Mesh;
+use crate::preparation::PreparationOutcome;
 use crate::rng::Seed;
 use crate::training::compression::CompressionSpec;
 use crate::training::disturbance::Disturbances;
@@ -58,6 +61,8 @@ pub enum LoadedData {
     Text(Vec<u8>),
     /// Wine quality.
     Wine,
+    /// Sequences of tokens from a preparation.
+    Sequences(Vec<Vec<u32>>),
     /// Points for regression: features by row, and targets.
     Points(Vec<Vec<f32>>, Vec<f32>),
 }
@@ -84,7 +89,12 @@ pub fn resolve_on(
     let topology = built.or_else(|| check.topology(&file.topology));
     check.model(&file.model);
     let (micro_batch, micro_batches) = check.batch(&file);
-    let data = if file.numeric { check.data(&file) } else { None };
+    let prepared = check.prepared(&file, locations);
+    let data = match &prepared {
+        Some(outcome) => file.numeric.then(|| LoadedData::Sequences(outcome.prepared.sequences.clone())),
+        None if file.numeric => check.data(&file),
+        None => None,
+    };
     let mesh = Mesh {
         data: file.parallel.data,
         pipeline: file.parallel.pipeline,
@@ -130,6 +140,7 @@ pub fn resolve_on(
         algorithm: file.parallel.collective.clone(),
         optimizer: file.training.optimizer.clone(),
         clip: file.training.gradient_clipping,
+        input: prepared.as_ref().map(|outcome| outcome.ready().into()),
     };
     check.policies(&plan, &file);
     if !check.mistakes.is_empty() {
@@ -210,6 +221,9 @@ impl TrainingScenario {
         let batches = match self.data.as_ref()? {
             LoadedData::Text(bytes) => {
                 Batches::of_text(bytes.clone(), self.plan.model.tokens_per_sample() as usize, seed)
+            }
+            LoadedData::Sequences(sequences) => {
+                Batches::of_sequences(sequences.clone(), self.plan.global_batch() as usize, seed)
             }
             LoadedData::Wine => Batches::of_wine(seed),
             LoadedData::Points(x, y) => {
@@ -345,6 +359,81 @@ impl Check<'_> {
                 );
             }
         }
+    }
+
+    /// What the workload's preparation makes, and when: it is really run.
+    fn prepared(&mut self, file: &TrainingFile, locations: &Locations) -> Option<PreparationOutcome> {
+        let Some(keys) = file.preparation.as_ref() else {
+            if matches!(file.data, Data::Preparation) {
+                self.wrong(
+                    "data",
+                    "there is no `preparation:` to take data from",
+                    "write one, or name other data",
+                );
+            }
+            return None;
+        };
+        if !matches!(file.data, Data::Preparation) {
+            self.wrong("preparation", "nobody trains on what is prepared", "set `data: preparation`");
+        }
+        if !file.disturbances.is_empty() || file.checkpoint.is_some() || file.parallel.sync.server().is_some()
+        {
+            let why = "input that comes late is not combined with disturbances, checkpoints or parameter servers yet";
+            self.wrong("preparation", why, "leave one of them out");
+        }
+        let Model::Gpt(gpt) = &file.model else {
+            self.wrong("data", "only a gpt learns from sequences of tokens", "");
+            return None;
+        };
+        if u64::from(keys.sequence) != gpt.sequence + 1 {
+            let why = format!(
+                "each sequence has one token more than the model reads, its last target: {} for {}, not {}",
+                gpt.sequence + 1,
+                gpt.sequence,
+                keys.sequence
+            );
+            self.wrong("preparation.sequence", why, "");
+            return None;
+        }
+        let outcome = self.run_preparation(file, keys, locations)?;
+        if u64::from(outcome.prepared.vocabulary) > gpt.vocabulary {
+            let made = outcome.prepared.vocabulary;
+            let why =
+                format!("the preparation makes {made} different tokens, the model knows {}", gpt.vocabulary);
+            self.wrong("model.gpt.vocabulary", why, "");
+        }
+        self.notes.push(format!(
+            "{} sequences are prepared in {} by {} workers while they are trained on; the held-out loss is theirs",
+            outcome.prepared.sequences.len(),
+            outcome.makespan,
+            keys.workers
+        ));
+        Some(outcome)
+    }
+
+    fn run_preparation(
+        &mut self,
+        file: &TrainingFile,
+        keys: &Preparation,
+        locations: &Locations,
+    ) -> Option<PreparationOutcome> {
+        let preparation = PreparationFile {
+            name: file.name.clone(),
+            description: None,
+            preparation: keys.clone(),
+            fidelity: NetworkFidelityKeys { network: file.fidelity.network.clone() },
+            seed: file.seed,
+        };
+        let scenario = match preparation::resolve::resolve(preparation, locations) {
+            Ok(scenario) => scenario,
+            Err(mistakes) => {
+                mistakes.iter().for_each(|mistake| self.mistakes.push(mistake.clone()));
+                return None;
+            }
+        };
+        self.notes.extend(scenario.notes);
+        let ran = crate::preparation::run(&scenario.plan);
+        ran.map_err(|failure| self.wrong("preparation", failure.to_string(), "")).ok()
     }
 
     fn data(&mut self, file: &TrainingFile) -> Option<LoadedData> {

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::metrics::Breakdown;
+use crate::metrics::{Breakdown, Part};
 use crate::report::figure::Svg;
 use crate::report::html::{Block, Section, page};
 use crate::report::table::grid;
@@ -79,6 +79,13 @@ fn columns(runs: &[Compared], yardstick: Option<Yardstick>) -> Vec<(String, Vec<
         .iter()
         .map(|(heading, written, number)| column((*heading).to_owned(), &|s| (written(s), number(s))))
         .collect();
+    let waited = |summary: &TrainingSummary| summary.breakdown_s[Part::Input.key()];
+    if runs.iter().filter_map(|run| run.summary.as_ref()).any(|summary| waited(summary) > 0.0) {
+        columns.push(column("waits for input".to_owned(), &|summary| {
+            let waits = waited(summary);
+            (SimDuration::from_seconds(waits).to_string(), Some(waits))
+        }));
+    }
     if let Some(yardstick) = yardstick.filter(|_| runs.len() > 1) {
         let missing = || "-".to_owned();
         let time = SimDuration::from_seconds(yardstick.equal_time_s);

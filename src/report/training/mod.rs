@@ -90,7 +90,7 @@ fn drawn(plan: &TrainingPlan, record: &TrainingRecord, explanation: Option<&Expl
         "breakdown",
         "Where the time went",
         "A step of each rank, median or mean. Communication counts where no computation hides it.".into(),
-        Some(figures::breakdown(&record.typical_step(plan.sync.period()))),
+        Some(figures::breakdown(&record.typical_step(plan.steps_differ()))),
     );
     add(
         "waterfall",

@@ -88,7 +88,7 @@ pub struct BytesMoved {
 impl TrainingSummary {
     /// Sums a run up.
     pub fn new(name: &str, plan: &TrainingPlan, record: &TrainingRecord, notes: &[String]) -> Self {
-        let breakdown = record.typical_step(plan.sync.period());
+        let breakdown = record.typical_step(plan.steps_differ());
         let step = breakdown.step();
         let ranks = plan.mesh.ranks();
         let per_step = plan.tokens_per_step() as f64;
@@ -109,7 +109,7 @@ impl TrainingSummary {
             steps: plan.steps,
             simulated_time_s: end.seconds(),
             step_time_s: step.seconds(),
-            step_time_is: if plan.sync.period() > 1 { "mean" } else { "median" },
+            step_time_is: if plan.steps_differ() { "mean" } else { "median" },
             step_cycles: cycles_of_device_zero(plan, step),
             tokens_per_second: rate(per_step),
             tokens_per_second_per_device: rate(per_step) / f64::from(ranks),
