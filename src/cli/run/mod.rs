@@ -70,6 +70,9 @@ pub(crate) struct Run {
     /// Print the result without writing a report
     #[arg(long)]
     no_report: bool,
+    /// Of training: say why a step takes as long as it does even where that takes many times as long as the run
+    #[arg(long)]
+    explain: bool,
 }
 
 /// What a run of any trade leaves behind.
@@ -89,7 +92,7 @@ impl Run {
         let report = !self.no_report;
         let outcome = match self.workload.scenario(&[])? {
             Scenario::Training(scenario) => {
-                training::run(&scenario, report, &|changes| self.workload.scenario(changes))?
+                training::run(&scenario, report, self.explain, &|changes| self.workload.scenario(changes))?
             }
             Scenario::Tasks(scenario) => tasks::run(&scenario, report)?,
             Scenario::Preparation(scenario) => preparation::run(&scenario, report)?,

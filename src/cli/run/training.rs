@@ -13,7 +13,12 @@ use crate::training::why::{self, Explanation};
 use crate::training::{self, Setup, StepReport, TrainingFailure, TrainingPlan};
 
 /// Trains, and tells what came of it.
-pub(crate) fn run(scenario: &TrainingScenario, report: bool, again: Again) -> Result<Outcome, Failure> {
+pub(crate) fn run(
+    scenario: &TrainingScenario,
+    report: bool,
+    explain: bool,
+    again: Again,
+) -> Result<Outcome, Failure> {
     let name = &scenario.file.name;
     if scenario.file.numeric {
         // Nothing is computed of what would not fit.
@@ -26,10 +31,17 @@ pub(crate) fn run(scenario: &TrainingScenario, report: bool, again: Again) -> Re
     if !scenario.file.numeric && overflows(&scenario.plan, &record) {
         check_memory(scenario, again)?;
     }
-    let explanation = explained(scenario, &record).map_err(|failure| Failure::Run(failure.to_string()))?;
+    let mut notes = scenario.notes.clone();
+    let events = record.steps[record.median_step()].events;
+    let explanation = if explain || events <= MOST_EVENTS {
+        explained(scenario, &record).map_err(|failure| Failure::Run(failure.to_string()))?
+    } else {
+        notes.push(format!("`--explain` says why a step takes as long as it does: it has {events} events"));
+        None
+    };
     let explanation = explanation.as_ref();
     let (disturbances, recovery) = (&scenario.disturbances, scenario.recovery.as_ref());
-    let summary = TrainingSummary::new(name, &scenario.plan, &record, &scenario.notes)
+    let summary = TrainingSummary::new(name, &scenario.plan, &record, &notes)
         .recovered(Recovered::of(&scenario.plan, &record, disturbances, recovery), &scenario.plan)
         .explained(explanation);
     let files = || artefacts(&scenario.plan, &record, &summary, explanation, &config::write(&scenario.file));
@@ -40,6 +52,9 @@ pub(crate) fn run(scenario: &TrainingScenario, report: bool, again: Again) -> Re
         artefacts: if report { files() } else { Vec::new() },
     })
 }
+
+/// An explanation simulates a step some ten times; larger ones are explained when asked for.
+const MOST_EVENTS: u64 = 100_000;
 
 /// Stops a run that does not fit its devices. Runs with parameter servers, which have no steps that could be
 /// looked at, are not checked.
