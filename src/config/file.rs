@@ -9,6 +9,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::compute::ComputeSpec;
+use crate::config::{Source, locate};
 use crate::hardware::TopologySpec;
 use crate::network::NetworkSpec;
 use crate::rng::Seed;
@@ -21,6 +22,16 @@ pub enum TopologyChoice {
     Named(String),
     /// Written out in place.
     Inline(Box<TopologySpec>),
+}
+
+impl TopologyChoice {
+    /// The same as seen from the working folder, by those who are not beside the file that names it.
+    pub(super) fn found(&self, named_in: &Source) -> TopologyChoice {
+        match self {
+            TopologyChoice::Named(name) => TopologyChoice::Named(locate::from_here(name, named_in)),
+            TopologyChoice::Inline(_) => self.clone(),
+        }
+    }
 }
 
 /// By hand, because serde's untagged enums forget which key was wrong.

@@ -89,6 +89,12 @@ pub fn topology(name: &str, named_in: &Source) -> Result<Topology, Diagnostics> 
     build_topology(&spec, &locations, &KeyPath::top())
 }
 
+/// What a file names as seen from the working folder: its path where it lies beside the file, else its name.
+pub fn from_here(name: &str, named_in: &Source) -> String {
+    let beside = Path::new(&named_in.name).parent().unwrap_or(Path::new("")).join(name);
+    if beside.is_file() { beside.to_string_lossy().into_owned() } else { name.to_owned() }
+}
+
 /// Builds a topology that is written at `path`.
 ///
 /// # Errors

@@ -115,5 +115,9 @@ impl Scenario {
 
 /// A workload file as YAML, defaults written out.
 pub fn write(file: &impl Serialize) -> String {
-    serde_yaml::to_string(file).expect("a workload is plain data")
+    let mut text = Vec::new();
+    let mut out = serde_yaml::Serializer::new(&mut text);
+    // An enum is written as the map of one key that people write, not under a tag.
+    serde_yaml::with::singleton_map_recursive::serialize(file, &mut out).expect("a workload is plain data");
+    String::from_utf8(text).expect("YAML is text")
 }

@@ -125,7 +125,8 @@ impl Tree {
 }
 
 /// The same tree without YAML's tags. From it an enum is read as the map of one key that people
-/// write (`schedule: {interleaved: …}`), where serde_yaml asks for a tag (`!interleaved`).
+/// write (`schedule: {interleaved: …}`), where serde_yaml asks for a tag (`!interleaved`), which is taken
+/// as that key.
 fn plain(yaml: serde_yaml::Value) -> Value {
     match yaml {
         serde_yaml::Value::Null => Value::Null,
@@ -141,7 +142,13 @@ fn plain(yaml: serde_yaml::Value) -> Value {
         serde_yaml::Value::Mapping(map) => {
             Value::Object(map.into_iter().map(|(key, value)| (key_text(key), plain(value))).collect())
         }
-        serde_yaml::Value::Tagged(tagged) => plain(tagged.value),
+        serde_yaml::Value::Tagged(tagged) => {
+            let name = tagged.tag.to_string().trim_start_matches('!').to_owned();
+            match plain(tagged.value) {
+                Value::Null => Value::String(name),
+                value => Value::Object(Map::from_iter([(name, value)])),
+            }
+        }
     }
 }
 

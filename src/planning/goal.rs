@@ -63,6 +63,9 @@ pub struct Worth {
     pub interrupted: Option<Interrupted>,
 }
 
+/// A run of more days than this is none: a thousand years.
+pub const LONGEST_DAYS: f64 = 365_250.0;
+
 impl Goal {
     /// What a plan is worth whose step takes so many seconds.
     pub fn worth(&self, plan: &TrainingPlan, step_s: f64) -> Worth {
@@ -81,6 +84,9 @@ impl Goal {
     /// Which limit is exceeded, and by what.
     pub fn exceeded(&self, worth: &Worth) -> Option<String> {
         let Limits { devices, days, dollars } = self.limits;
+        if worth.days > LONGEST_DAYS {
+            return Some("never done: a thousand years or more".to_owned());
+        }
         if let Some(most) = devices.filter(|&most| worth.devices > most) {
             return Some(format!("{} devices, not {most}", worth.devices));
         }

@@ -6,7 +6,8 @@
 //! simulating all would find.
 
 use crate::compute::ComputeSpec;
-use crate::metrics::{Breakdown, TrainingRecorder};
+use crate::ids::Rank;
+use crate::metrics::{Breakdown, MemoryTimeline, TrainingRecorder};
 use crate::network::{NetworkSpec, links_of};
 use crate::planning::bound::{Bound, Costs, bound};
 use crate::planning::goal::{Goal, Worth};
@@ -34,8 +35,10 @@ pub struct Simulated {
     pub step: SimDuration,
     /// Where its time went.
     pub breakdown: Breakdown,
-    /// The fullest rank's fullest moment.
+    /// The fullest moment of the rank that has least room to spare, or lacks most.
     pub memory: Bytes,
+    /// What that rank's device has.
+    pub capacity: Bytes,
     /// Model flops over the devices' peak.
     pub mfu: Option<f64>,
 }
@@ -95,7 +98,7 @@ pub fn search(
         let Candidate { group, plan, .. } = &candidates[at];
         quickest.resize(quickest.len().max(group + 1), None);
         let beaten = quickest[*group].is_some_and(|(step, _)| bounds[at].step >= step);
-        let fate = if bounds[at].memory.total() > capacity(plan) && prunes {
+        let fate = if !bounds[at].may_fit() && prunes {
             Fate::TooLarge(bounds[at])
         } else if beaten && prunes {
             Fate::Bounded(bounds[at])
@@ -142,10 +145,14 @@ fn choose(fates: Vec<Fate>, mut best_of_groups: Vec<usize>, goal: &Goal) -> Sear
     Search { best_of_groups, best, front, fates }
 }
 
-/// Memory of a plan's device.
-pub fn capacity(plan: &TrainingPlan) -> Bytes {
-    let sizes = plan.placement.iter().map(|&device| plan.topology.devices()[device].spec.memory.capacity);
-    sizes.min().expect("a plan has ranks")
+/// The fullest moment of the rank that has least room to spare, and what its device has.
+fn tightest(plan: &TrainingPlan, memory: &MemoryTimeline) -> (Bytes, Bytes) {
+    let of_rank = |rank: Rank| {
+        let device = plan.placement[rank];
+        (memory.peak(rank).total, plan.topology.devices()[device].spec.memory.capacity)
+    };
+    let room = |(needed, has): (Bytes, Bytes)| i128::from(has.get()) - i128::from(needed.get());
+    plan.simulated_ranks().map(of_rank).min_by_key(|&rank| room(rank)).expect("a plan has ranks")
 }
 
 /// Simulates a step.
@@ -159,7 +166,7 @@ fn simulate(plan: &TrainingPlan, goal: &Goal, compute: &ComputeSpec, network: &N
     let record = recorder.finish();
     let breakdown = record.typical_step(plan.steps_differ());
     let step = breakdown.step();
-    let memory = record.memory.as_ref().expect("a finished record").fullest().1.total;
+    let (memory, capacity) = tightest(plan, record.memory.as_ref().expect("a finished record"));
     let peak: Option<f64> = plan
         .placement
         .iter()
@@ -171,7 +178,8 @@ fn simulate(plan: &TrainingPlan, goal: &Goal, compute: &ComputeSpec, network: &N
         step,
         breakdown,
         memory,
+        capacity,
         mfu: peak.map(|peak| flops / step.seconds() / peak),
     });
-    if memory > capacity(plan) { Fate::Overflows(found) } else { Fate::Fits(found) }
+    if memory > capacity { Fate::Overflows(found) } else { Fate::Fits(found) }
 }

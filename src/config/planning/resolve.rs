@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::check::Check;
+use crate::config::file::TopologyChoice;
 use crate::config::planning::file::{Hardware, PlanFile, Space};
 use crate::config::training::file::{Data, Fold, Parallel, Training, TrainingFile};
 use crate::config::training::resolve::resolve_on;
@@ -34,6 +35,9 @@ pub struct PlanScenario {
     pub notes: Vec<String>,
 }
 
+/// A thousand times and more what has been trained on.
+const MOST_TOKENS: f64 = 1e18;
+
 /// More combinations than this are a mistake, not a question.
 const MOST_COMBINATIONS: usize = 200_000;
 
@@ -43,7 +47,9 @@ const MOST_COMBINATIONS: usize = 200_000;
 /// Every mistake, each where it stands.
 pub fn resolve(file: PlanFile, locations: &Locations) -> Result<PlanScenario, Diagnostics> {
     let mut check = Check::new(locations);
+    check.model(&file.model);
     check.plan_numbers(&file);
+    check.plan_space(&file);
     let machines = check.plan_machines(&file);
     if !check.mistakes.is_empty() {
         return Err(check.mistakes);
@@ -88,14 +94,32 @@ type Taken = (Hardware, Arc<Topology>, u32);
 impl Check<'_> {
     fn plan_numbers(&mut self, file: &PlanFile) {
         let plan = &file.plan;
-        if !(plan.tokens.is_finite() && plan.tokens >= 1.0) {
-            self.wrong("plan.tokens", format!("a run is of one token or more, not {}", plan.tokens), "");
+        if !(plan.tokens >= 1.0 && plan.tokens <= MOST_TOKENS) {
+            let why = format!("a run is of one token or more, up to {MOST_TOKENS:e}, not {:e}", plan.tokens);
+            self.wrong("plan.tokens", why, "");
+        }
+        if plan.global_batch == 0 {
+            self.wrong("plan.global_batch", "a step has one sample or more", "");
+        }
+        if let Some(most) = plan.gradient_clipping.filter(|most| *most <= 0.0) {
+            let why = format!("the greatest gradient norm is above nought, not {most}");
+            self.wrong("plan.gradient_clipping", why, "leave the key out for gradients as they are");
+        }
+        for (name, most) in [("days", plan.limits.days), ("dollars", plan.limits.dollars)] {
+            if let Some(most) = most.filter(|most| *most <= 0.0) {
+                let why = format!("no plan takes {most} {name} or fewer");
+                self.wrong(&format!("plan.limits.{name}"), why, "leave the key out for no limit");
+            }
         }
         if let Some(failures) = &plan.failures
             && !(failures.device_mtbf_hours.is_finite() && failures.device_mtbf_hours > 0.0)
         {
             self.wrong("plan.failures.device_mtbf_hours", "a mean time between failures is above nought", "");
         }
+    }
+
+    fn plan_space(&mut self, file: &PlanFile) {
+        let plan = &file.plan;
         let Space { tensor, pipeline, micro_batch, schedule, zero, recompute, sequence_parallel, partition } =
             &plan.space;
         let lengths = [
@@ -143,7 +167,10 @@ impl Check<'_> {
             }
             let wanted = if hardware.devices.is_empty() { vec![all] } else { hardware.devices.clone() };
             for (entry, &devices) in wanted.iter().enumerate() {
-                if devices == 0 || devices > all {
+                if wanted[..entry].contains(&devices) {
+                    let why = format!("{devices} devices are listed already");
+                    self.wrong(&format!("{}[{entry}]", key("devices")), why, "");
+                } else if devices == 0 || devices > all {
                     let why =
                         format!("`{}` has {all} devices, so {devices} cannot be taken", topology.name());
                     self.wrong(&format!("{}[{entry}]", key("devices")), why, "");
@@ -153,7 +180,12 @@ impl Check<'_> {
                         topology.name()
                     ));
                 } else {
-                    machines.push((hardware.clone(), topology.clone(), devices));
+                    let found = TopologyChoice::found(&hardware.topology, self.locations.source());
+                    machines.push((
+                        Hardware { topology: found, ..hardware.clone() },
+                        topology.clone(),
+                        devices,
+                    ));
                 }
             }
         }

@@ -237,7 +237,7 @@ impl TrainingScenario {
 }
 
 impl Check<'_> {
-    fn model(&mut self, model: &Model) {
+    pub(in crate::config) fn model(&mut self, model: &Model) {
         match model {
             Model::Gpt(gpt) => {
                 let sizes = [

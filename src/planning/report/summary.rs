@@ -5,7 +5,6 @@ use serde::Serialize;
 use crate::metrics::Part;
 use crate::planning::bound::Bound;
 use crate::planning::report::Planned;
-use crate::planning::search::capacity;
 use crate::planning::{Candidate, Fate, Simulated};
 
 /// What a search came to.
@@ -23,7 +22,8 @@ pub struct PlanSummary {
     pub best: Option<PlanRow>,
     /// The quickest plan on each choice of devices, best first by what was asked for.
     pub by_devices: Vec<PlanRow>,
-    /// Names of those that no other beats in time, dollars and devices together, quickest first.
+    /// Those that no other beats in time, dollars and devices together, quickest first: the plan and, as
+    /// plans on other devices may have the same name, what it runs on.
     pub front: Vec<String>,
     /// Others that were simulated on the best plan's devices, quickest first, and why they lose.
     pub runners_up: Vec<PlanRow>,
@@ -77,6 +77,8 @@ pub struct PlanRow {
     pub failure_stretch: Option<f64>,
     /// Work between two checkpoints.
     pub checkpoint_interval_s: Option<f64>,
+    /// Whether no other beats it in time, dollars and devices together.
+    pub on_front: bool,
     /// Which limit is exceeded, or what costs it the most against the best plan.
     pub remark: String,
 }
@@ -86,13 +88,17 @@ pub struct PlanRow {
 pub struct TooLarge {
     /// What makes it different.
     pub plan: String,
+    /// What it would run on.
+    pub hardware: String,
     /// What its fullest rank needs at least, and what of.
     pub needs_bytes: u64,
     /// What a device has.
     pub has_bytes: u64,
+    /// What is lacking (at least).
+    pub lacks_bytes: u64,
     /// Weights, gradients, optimiser state, activations; nothing where only the sum was simulated.
     pub of_bytes: Option<[u64; 4]>,
-    /// A plan that differs in one setting alone and fits.
+    /// The setting of a plan that differs in it alone and fits; its replicas are what is then left.
     pub fits_with: Option<String>,
 }
 
@@ -104,7 +110,8 @@ impl PlanSummary {
     pub fn new(name: &str, planned: &Planned<'_>, notes: &[String]) -> Self {
         let Planned { candidates, goal, search, groups, refused, .. } = *planned;
         let row = |at: usize, remark: String| {
-            row(&candidates[at], &groups[candidates[at].group], fits(planned, at), remark)
+            let hardware = &groups[candidates[at].group];
+            row(&candidates[at], hardware, fits(planned, at), search.front.contains(&at), remark)
         };
         let count = |of: fn(&Fate) -> bool| search.fates.iter().filter(|fate| of(fate)).count();
         let refused_count: usize = refused.values().sum();
@@ -125,7 +132,11 @@ impl PlanSummary {
             },
             best: search.best.map(|at| row(at, String::new())),
             by_devices: search.best_of_groups.iter().map(|&at| row(at, beyond(at))).collect(),
-            front: search.front.iter().map(|&at| name_of(&candidates[at])).collect(),
+            front: search
+                .front
+                .iter()
+                .map(|&at| format!("{} on {}", name_of(&candidates[at]), groups[candidates[at].group]))
+                .collect(),
             runners_up: runners_up(planned).into_iter().map(|(at, why)| row(at, why)).collect(),
             do_not_fit: do_not_fit(planned),
             refused: refused.iter().map(|(why, count)| (why.clone(), *count)).collect(),
@@ -146,7 +157,7 @@ pub(super) fn fits<'p>(planned: &Planned<'p>, at: usize) -> &'p Simulated {
     }
 }
 
-fn row(candidate: &Candidate, hardware: &str, found: &Simulated, remark: String) -> PlanRow {
+fn row(candidate: &Candidate, hardware: &str, found: &Simulated, on_front: bool, remark: String) -> PlanRow {
     let worth = found.worth;
     PlanRow {
         plan: name_of(candidate),
@@ -160,6 +171,7 @@ fn row(candidate: &Candidate, hardware: &str, found: &Simulated, remark: String)
         dollars: worth.dollars,
         failure_stretch: worth.interrupted.map(|interrupted| interrupted.stretch),
         checkpoint_interval_s: worth.interrupted.map(|interrupted| interrupted.interval_s),
+        on_front,
         remark,
     }
 }
@@ -179,6 +191,9 @@ fn runners_up(planned: &Planned<'_>) -> Vec<(usize, String)> {
     let why = |at: usize| {
         let (found, best) = (fits(planned, at), fits(planned, best));
         let more = |part: &Part| found.breakdown.mean_seconds(*part) - best.breakdown.mean_seconds(*part);
+        if found.step == best.step {
+            return "as quick".to_owned();
+        }
         let most = Part::ALL.into_iter().max_by(|a, b| more(a).total_cmp(&more(b))).expect("a part");
         format!("+{} {}", crate::units::SimDuration::from_seconds(more(&most).max(0.0)), most.name())
     };
@@ -187,24 +202,25 @@ fn runners_up(planned: &Planned<'_>) -> Vec<(usize, String)> {
 
 /// Plans that lack memory, those that lack least first, and which single change would make each fit.
 fn do_not_fit(planned: &Planned<'_>) -> Vec<TooLarge> {
-    let lacking = |at: usize| -> Option<(u64, Option<Bound>)> {
-        match &planned.search.fates[at] {
-            Fate::TooLarge(bound) => Some((bound.memory.total().get(), Some(*bound))),
-            Fate::Overflows(found) => Some((found.memory.get(), None)),
-            _ => None,
-        }
+    let lacking = |at: usize| -> Option<Lacking> {
+        let (needs, has, bound) = match &planned.search.fates[at] {
+            Fate::TooLarge(bound) => (bound.memory.total(), bound.capacity, Some(*bound)),
+            Fate::Overflows(found) => (found.memory, found.capacity, None),
+            _ => return None,
+        };
+        Some(Lacking { at, needs: needs.get(), has: has.get(), bound })
     };
-    let mut all: Vec<(usize, u64, Option<Bound>)> = (0..planned.candidates.len())
-        .filter_map(|at| lacking(at).map(|(needs, bound)| (at, needs, bound)))
-        .collect();
-    all.sort_by_key(|&(at, needs, _)| (needs, at));
+    let mut all: Vec<Lacking> = (0..planned.candidates.len()).filter_map(lacking).collect();
+    all.sort_by_key(|lacking| (lacking.needs - lacking.has, lacking.at));
     all.truncate(SHOWN);
-    let explain = |(at, needs_bytes, bound): (usize, u64, Option<Bound>)| {
+    let explain = |Lacking { at, needs, has, bound }: Lacking| {
         let candidate = &planned.candidates[at];
         TooLarge {
             plan: name_of(candidate),
-            needs_bytes,
-            has_bytes: capacity(&candidate.plan).get(),
+            hardware: planned.groups[candidate.group].clone(),
+            needs_bytes: needs,
+            has_bytes: has,
+            lacks_bytes: needs - has,
             of_bytes: bound.map(|Bound { memory, .. }| {
                 [memory.parameters, memory.gradients, memory.optimizer, memory.activations]
                     .map(|part| part.get())
@@ -215,14 +231,23 @@ fn do_not_fit(planned: &Planned<'_>) -> Vec<TooLarge> {
     all.into_iter().map(explain).collect()
 }
 
+/// A plan that lacks memory.
+struct Lacking {
+    at: usize,
+    needs: u64,
+    has: u64,
+    bound: Option<Bound>,
+}
+
 /// The one setting of a simulated plan that fits and differs in nothing else.
 fn neighbour_that_fits(planned: &Planned<'_>, candidate: &Candidate) -> Option<String> {
     let fitting = planned.candidates.iter().zip(&planned.search.fates).filter(|(other, fate)| {
         other.group == candidate.group && matches!(fate, Fate::Fits(_) | Fate::Bounded(_))
     });
     let only = |other: &Candidate| {
-        let mut different =
-            other.settings.iter().zip(&candidate.settings).filter(|(other, own)| other != own);
+        // The first setting is the replicas: what is left of the devices.
+        let pairs = other.settings.iter().zip(&candidate.settings).skip(1);
+        let mut different = pairs.filter(|(other, own)| other != own);
         let same_length = other.settings.len() == candidate.settings.len();
         match (different.next(), different.next(), same_length) {
             (Some((other, _)), None, true) => Some(other.clone()),

@@ -3,8 +3,10 @@
 use std::fmt::Write as _;
 
 use crate::planning::Candidate;
+use crate::planning::goal::LONGEST_DAYS;
 use crate::planning::report::PlanSummary;
 use crate::planning::report::summary::PlanRow;
+use crate::report::figure::Quantity;
 use crate::report::table::{facts, grid, grouped};
 use crate::units::{Bytes, SimDuration};
 
@@ -34,12 +36,12 @@ pub fn table(summary: &PlanSummary) -> String {
             }
             row("  memory of the fullest rank", Bytes(best.memory_peak_bytes).to_string());
             row("  steps", grouped(best.steps as u64));
-            row("  days to train", format!("{:.2}", best.days));
+            row("  days to train", days(best.days));
             if let Some(dollars) = best.dollars {
-                row("  dollars", grouped(dollars.round() as u64));
+                row("  dollars", money(dollars));
             }
             if let (Some(stretch), Some(interval)) = (best.failure_stretch, best.checkpoint_interval_s) {
-                let interval = SimDuration::from_seconds(interval);
+                let interval = Quantity::Time.write(interval);
                 let more = (stretch - 1.0) * 100.0;
                 row("  failures", format!("{more:.2} % more time, with a checkpoint every {interval}"));
             }
@@ -50,7 +52,7 @@ pub fn table(summary: &PlanSummary) -> String {
     if summary.by_devices.len() > 1 {
         write!(text, "\nthe quickest on each choice of devices (* on the front)\n").expect("a string");
         text.push_str(&plans(&summary.by_devices, "hardware", |plan| {
-            let mark = if summary.front.contains(&plan.plan) { " *" } else { "" };
+            let mark = if plan.on_front { " *" } else { "" };
             format!("{}{mark}", plan.hardware)
         }));
     }
@@ -67,6 +69,16 @@ pub fn table(summary: &PlanSummary) -> String {
     text
 }
 
+/// Days, where the run ends.
+fn days(days: f64) -> String {
+    if days > LONGEST_DAYS { "never".into() } else { format!("{days:.2}") }
+}
+
+/// Whole dollars, as many as can be said so.
+fn money(dollars: f64) -> String {
+    if dollars < 1e15 { grouped(dollars.round() as u64) } else { "-".into() }
+}
+
 fn plans(rows: &[PlanRow], name: &str, first: impl Fn(&PlanRow) -> String) -> String {
     let heading = [name, "step time", "MFU", "memory", "days", "dollars", "remark"];
     let cells = |plan: &PlanRow| {
@@ -75,8 +87,8 @@ fn plans(rows: &[PlanRow], name: &str, first: impl Fn(&PlanRow) -> String) -> St
             SimDuration::from_seconds(plan.step_time_s).to_string(),
             plan.mfu.map_or("-".into(), |mfu| format!("{:.2} %", mfu * 100.0)),
             Bytes(plan.memory_peak_bytes).to_string(),
-            format!("{:.2}", plan.days),
-            plan.dollars.map_or("-".into(), |dollars| grouped(dollars.round() as u64)),
+            days(plan.days),
+            plan.dollars.map_or("-".into(), money),
             plan.remark.clone(),
         ]
     };
@@ -84,12 +96,25 @@ fn plans(rows: &[PlanRow], name: &str, first: impl Fn(&PlanRow) -> String) -> St
 }
 
 fn too_large(summary: &PlanSummary) -> String {
-    let heading = ["plan", "needs", "has", "weights", "gradients", "optimizer", "activations", "fits with"];
+    let heading = [
+        "plan",
+        "on",
+        "lacks",
+        "needs",
+        "has",
+        "weights",
+        "gradients",
+        "optimizer",
+        "activations",
+        "fits with",
+    ];
     let cells = |plan: &crate::planning::report::summary::TooLarge| {
         let of = |at: usize| plan.of_bytes.map_or("-".into(), |of| Bytes(of[at]).to_string());
         let at_least = if plan.of_bytes.is_some() { ">= " } else { "" };
         vec![
             plan.plan.clone(),
+            plan.hardware.clone(),
+            format!("{at_least}{}", Bytes(plan.lacks_bytes)),
             format!("{at_least}{}", Bytes(plan.needs_bytes)),
             Bytes(plan.has_bytes).to_string(),
             of(0),
