@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::engine::{EventClass, EventQueue};
 use crate::ids::{FlowId, Id, IdVec, LinkId, ShardId, WorkerId};
-use crate::network::{Flow, LinkState, LinkTable, NetworkModel};
+use crate::network::{Flow, LinkState, LinkTable, NetworkModel, links_of};
 use crate::preparation::outcome::{PreparationOutcome, QueueLength, Stay};
 use crate::preparation::work::Work;
 use crate::preparation::{PreparationPlan, Sharing, StageKind};
@@ -25,7 +25,7 @@ impl fmt::Display for PreparationFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let PreparationFailure { worker, at, needed, memory } = self;
         write!(f, "{worker} needs {needed} at {at} but has {memory} of memory; more workers, smaller ")?;
-        f.write_str("queues or a larger `worker.memory` would do")
+        f.write_str("queues or workers with more memory would do")
     }
 }
 
@@ -260,7 +260,7 @@ impl<'a> Mechanism<'a> {
     fn check_memory(&mut self, worker: WorkerId) -> Result<(), PreparationFailure> {
         let needed = self.held[worker];
         self.memory_peak = self.memory_peak.max(needed);
-        let memory = self.plan.worker.memory;
+        let memory = self.plan.memory(worker);
         if needed > memory.get() {
             return Err(PreparationFailure { worker, at: self.now, needed: Bytes(needed), memory });
         }
@@ -375,10 +375,16 @@ impl<'a> Mechanism<'a> {
     }
 
     fn disk(&self, worker: WorkerId) -> LinkId {
-        LinkId::from_index(worker.index() * LINKS_OF_WORKER)
+        LinkId::from_index(match &self.plan.pool {
+            Some(pool) => pool.topology.links().len() + worker.index(),
+            None => worker.index() * LINKS_OF_WORKER,
+        })
     }
 
     fn route(&self, from: WorkerId, to: WorkerId) -> Vec<LinkId> {
+        if let Some(pool) = &self.plan.pool {
+            return pool.topology.route(pool.devices[from], pool.devices[to], 0).to_vec();
+        }
         let link = |worker: WorkerId, which| LinkId::from_index(worker.index() * LINKS_OF_WORKER + which);
         vec![link(from, 1), link(to, 2)]
     }
@@ -390,10 +396,18 @@ const FIRST: WorkerId = WorkerId(0);
 /// Disk, network card out, network card in.
 const LINKS_OF_WORKER: usize = 3;
 
-/// Disks and network cards as links that flows share; the switch between the cards is never in the way.
+/// Disks and network cards as links that flows share; the switch between the cards is never in the way. Of
+/// a machine that is written down, its links, then the disks.
 fn links(plan: &PreparationPlan) -> LinkTable {
     let worker = &plan.worker;
     let link = |bandwidth, latency| LinkState { bandwidth: Some(bandwidth), latency };
+    if let Some(pool) = &plan.pool {
+        let mut links = links_of(&pool.topology);
+        for _ in pool.devices.ids() {
+            links.push(link(worker.disk, SimDuration::ZERO));
+        }
+        return links;
+    }
     (0..plan.workers)
         .flat_map(|_| {
             [

@@ -26,9 +26,12 @@ pub use outcome::PreparationOutcome;
 pub use stage::StageKind;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::hardware::Topology;
+use crate::ids::{DeviceId, IdVec, WorkerId};
 use crate::network::NetworkSpec;
 use crate::preparation::clean::Cleaning;
 use crate::preparation::duplicates::Deduplication;
@@ -130,6 +133,26 @@ pub struct WorkerSpec {
     pub latency: SimDuration,
 }
 
+/// Processors of a machine as workers: their cores, memory and routes are the machine's, their disks as
+/// the [`WorkerSpec`] says.
+#[derive(Debug, Clone)]
+pub struct Pool {
+    /// The machine.
+    pub topology: Arc<Topology>,
+    /// Which processor each worker is.
+    pub devices: IdVec<WorkerId, DeviceId>,
+}
+
+impl PreparationPlan {
+    /// Main memory of a worker.
+    pub fn memory(&self, worker: WorkerId) -> Bytes {
+        match &self.pool {
+            Some(pool) => pool.topology.devices()[pool.devices[worker]].spec.memory.capacity,
+            None => self.worker.memory,
+        }
+    }
+}
+
 /// Which worker takes which shard.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -152,6 +175,8 @@ pub struct PreparationPlan {
     pub workers: u32,
     /// What each is.
     pub worker: WorkerSpec,
+    /// The machine that they are part of, if it is written down.
+    pub pool: Option<Pool>,
     /// How they share the shards.
     pub sharing: Sharing,
     /// How many shards wait between two stages of a worker at most.

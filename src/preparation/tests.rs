@@ -44,6 +44,7 @@ fn plan(workers: u32) -> PreparationPlan {
             network: Bandwidth::per_second(1e9),
             latency: SimDuration::from_micros(5),
         },
+        pool: None,
         sharing: Sharing::Pull,
         queue: 2,
         speeds: StageKind::ALL.into_iter().map(|stage| (stage, speed)).collect(),

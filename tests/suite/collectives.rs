@@ -75,6 +75,7 @@ fn machines() -> Vec<(u32, Topology)> {
 fn every_case(check: impl Fn(&str, CollectiveKind, u32, &CommPlan)) {
     let parameters = [
         r#"{"ring": {"channels": 4}}"#,
+        r#"{"synthesized": {"chunks": 3, "tries": 2, "seed": 7}}"#,
         r#"{"hierarchical": {"by": ["direct", "halving_doubling"]}}"#,
         r#"{"hierarchical": {"by": ["bruck"], "dimensions": [2, 2, 3]}}"#,
         r#"{"hierarchical": {"dimensions": [2, 2, 2, 2], "by": ["ring", "bruck"]}}"#,
@@ -116,7 +117,7 @@ fn every_algorithm_admits_the_kinds_of_its_paper() {
         let expected: &[&str] = match *name {
             "double_binary_tree" | "binomial" | "chain" => &whole,
             "bruck" | "pairwise" => &pieces,
-            "halving_doubling" => &all[..5],
+            "halving_doubling" | "synthesized" => &all[..5],
             "pxn" => &["all-to-all"],
             _ => &all,
         };

@@ -13,6 +13,7 @@ mod nvls;
 mod pairwise;
 mod pxn;
 mod ring;
+mod synthesized;
 
 pub use auto::{Auto, Choice};
 use gathers::Step;
@@ -46,6 +47,8 @@ registry! {
         "nvls" => Nvls(nvls::Nvls),
         /// all-to-all along rails: through the node, then its own NIC
         "pxn" => Pxn(pxn::Pxn),
+        /// a schedule searched for this very topology (after TACOS)
+        "synthesized" => Synthesized(synthesized::Synthesized),
         /// the quickest by prediction, protocol included, as NCCL's tuner chooses
         "auto" => Auto(auto::Auto),
     }

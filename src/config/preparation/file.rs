@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::file::first_seed;
+use crate::config::file::{TopologyChoice, first_seed};
 use crate::network::NetworkSpec;
 use crate::preparation::clean::Cleaning;
 use crate::preparation::corpus::Latin;
@@ -63,7 +63,11 @@ pub struct Preparation {
     /// How many workers.
     #[serde(default = "one")]
     pub workers: u32,
-    /// What each is.
+    /// The machine whose processors they are, the first ones of it; without one, each is as `worker` says,
+    /// around a switch that is never in the way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<TopologyChoice>,
+    /// What each is; of a `pool`, only its disk.
     #[serde(default)]
     pub worker: WorkerKeys,
     /// How they share the shards.

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::config::check::Check;
+use crate::config::key_path::KeyPath;
 use crate::config::preparation::file::{CorpusChoice, DocumentsAre, FilesKeys, PreparationFile};
 use crate::config::{Diagnostics, Locations, locate};
 use crate::preparation::tokenizer::{LEAST_VOCABULARY, TokenizerChoice};
-use crate::preparation::{Corpus, PreparationPlan, StageKind, StageSpeed, Treatment, WorkerSpec};
+use crate::ids::{DeviceId, IdVec, WorkerId};
+use crate::preparation::{Corpus, Pool, PreparationPlan, StageKind, StageSpeed, Treatment, WorkerSpec};
 use crate::units::{Bandwidth, SimDuration};
 
 /// A preparation with every question answered.
@@ -39,6 +41,7 @@ pub fn resolve(file: PreparationFile, locations: &Locations) -> Result<Preparati
     let documents = documents(&mut check, &file);
     let treatment = treatment(&file);
     let speeds = speeds(&mut check, &file, &treatment.stages());
+    let pool = pool(&mut check, &file, &speeds);
     if !check.mistakes.is_empty() {
         return Err(check.mistakes);
     }
@@ -73,6 +76,7 @@ pub fn resolve(file: PreparationFile, locations: &Locations) -> Result<Preparati
             network: worker.network,
             latency: worker.latency,
         },
+        pool,
         sharing: keys.sharing,
         queue: keys.queue,
         speeds,
@@ -80,6 +84,32 @@ pub fn resolve(file: PreparationFile, locations: &Locations) -> Result<Preparati
         seed: file.seed,
     };
     Ok(PreparationScenario { plan, notes: check.notes, file })
+}
+
+/// The first processors of a machine, as many as there are workers.
+fn pool(
+    check: &mut Check<'_>,
+    file: &PreparationFile,
+    speeds: &BTreeMap<StageKind, StageSpeed>,
+) -> Option<Pool> {
+    let keys = &file.preparation;
+    let topology =
+        check.topology_at(keys.pool.as_ref()?, KeyPath::top().key("preparation").key("pool"))?;
+    let cores_of = |device: DeviceId| topology.devices()[device].spec.cpu.as_ref().map(|cpu| cpu.cores);
+    let processors = topology.devices().ids().filter(|&device| cores_of(device).is_some());
+    let devices: IdVec<WorkerId, DeviceId> = processors.take(keys.workers as usize).collect();
+    if devices.len() < keys.workers as usize {
+        let why = format!("`{}` has {} processors for {} workers", topology.name(), devices.len(), keys.workers);
+        check.wrong("preparation.workers", why, "every worker is a device of kind `cpu`");
+        return None;
+    }
+    let cores = devices.iter().filter_map(|&device| cores_of(device)).min()?;
+    let threads: u32 = speeds.values().map(|speed| speed.threads).sum();
+    if threads > cores {
+        let why = format!("the stages have {threads} threads, a processor of the pool has {cores} cores");
+        check.wrong("preparation.pool", why, "give stages fewer `threads`");
+    }
+    Some(Pool { topology, devices })
 }
 
 /// More workers are some slip.
@@ -225,7 +255,7 @@ fn speeds(
         speeds.insert(stage, speed);
     }
     let cores = keys.worker.cores;
-    if threads > u64::from(cores) {
+    if keys.pool.is_none() && threads > u64::from(cores) {
         let why = format!("the stages have {threads} threads, a worker has {cores} cores");
         check.wrong("preparation.worker.cores", why, &format!("{threads} cores would do"));
     }
