@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use crate::collective::Member;
+use crate::collective::lone::LoneRings;
 use crate::hardware::Topology;
 use crate::ids::{DeviceId, FlowId, Id, LinkId, TransferId};
 use crate::network::{Flow, NetworkModel};
@@ -21,6 +22,8 @@ use crate::units::{Bytes, SimDuration, SimTime};
 pub(super) struct FoldedTimes {
     /// By the identity of the plan and of the groups, and the size.
     known: FxHashMap<(usize, usize, Bytes), Known>,
+    /// Rings that meet no others, by their connections and the size: stages mostly have the same.
+    lone: FxHashMap<(LoneRings, Bytes), Vec<SimDuration>>,
     /// The network's own clock: it serves these measurements alone, one after the other.
     clock: SimTime,
 }
@@ -57,21 +60,37 @@ impl FoldedTimes {
             return known.timed.clone();
         }
         let groups = contending(exchange, &folded.groups, topology);
-        let mut timing = Timing::new(exchange, &groups, topology, self.clock);
-        self.clock = timing.run(network);
+        let lone = if groups.len() == 1 { self.lone(exchange, groups[0], topology, network) } else { None };
+        let all_ends = lone.unwrap_or_else(|| {
+            let mut timing = Timing::new(exchange, &groups, topology, self.clock);
+            self.clock = timing.run(network);
+            timing.ends
+        });
         let launch = folded.groups[0].iter().map(|&device| topology.devices()[device].spec.launch).max();
         let launch = launch.unwrap_or_default();
-        let ends = folded.simulated.iter().map(|member| timing.ends[member.index()] + launch);
+        let ends = folded.simulated.iter().map(|member| all_ends[member.index()] + launch);
         let plan = &exchange.plan;
-        // What a member keeps for itself in an all-to-all is copied, not carried.
-        let carried = |id: &TransferId| plan.transfers()[*id].from != plan.transfers()[*id].to;
-        let of_one: u64 =
-            plan.transfers().ids().filter(carried).map(|id| plan.bytes_of(id, exchange.bytes).get()).sum();
-        let moved = Bytes(of_one * folded.groups.len() as u64);
+        let moved = Bytes(plan.carried(exchange.bytes) * folded.groups.len() as u64);
         let timed = Arc::new(Timed { ends: ends.collect(), moved });
         let known = Known { _plan: plan.clone(), _folded: shared.clone(), timed: timed.clone() };
         self.known.insert(identity, known);
         timed
+    }
+
+    fn lone(
+        &mut self,
+        exchange: &Exchange,
+        group: &[DeviceId],
+        topology: &Topology,
+        network: &dyn NetworkModel,
+    ) -> Option<Vec<SimDuration>> {
+        let key = (LoneRings::of(&exchange.plan, group, topology, network)?, exchange.bytes);
+        if let Some(ends) = self.lone.get(&key) {
+            return Some(ends.clone());
+        }
+        let ends = key.0.ends(&exchange.plan, exchange.bytes)?;
+        self.lone.insert(key, ends.clone());
+        Some(ends)
     }
 }
 
@@ -89,18 +108,12 @@ fn contending<'f>(
     groups: &'f [Vec<DeviceId>],
     topology: &Topology,
 ) -> Vec<&'f [DeviceId]> {
+    let ways = exchange.plan.ways();
     let mut on_link: FxHashMap<LinkId, Vec<usize>> = FxHashMap::default();
     let mut links_of: Vec<Vec<LinkId>> = Vec::with_capacity(groups.len());
     for (at, group) in groups.iter().enumerate() {
-        let ids = exchange.plan.transfers().ids();
-        let mut ways: Vec<(Member, Member, u16)> = ids
-            .map(|id| &exchange.plan.transfers()[id])
-            .map(|transfer| (transfer.from, transfer.to, transfer.channel))
-            .collect();
-        ways.sort_unstable();
-        ways.dedup();
         let mut links: Vec<LinkId> = Vec::new();
-        for (from, to, channel) in ways {
+        for &(from, to, channel) in &ways {
             links.extend(topology.route(group[from.index()], group[to.index()], u64::from(channel)).iter());
         }
         links.sort_unstable();
@@ -178,7 +191,7 @@ impl<'e> Timing<'e> {
 
     fn start(&mut self, group: usize, id: TransferId, now: SimTime, network: &mut dyn NetworkModel) {
         let flow = flow_of(self.exchange, id, self.groups[group], self.topology);
-        let flow = network.start(now, flow);
+        let flow = self.exchange.plan.send(flow, now, network);
         self.flows.insert(flow, (group, id));
     }
 
