@@ -82,6 +82,7 @@ pub(super) struct Step<'m, 'a, 'p> {
     causes: Option<Causes>,
     ops_left: usize,
     processed: u64,
+    met: u64,
 }
 
 impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
@@ -126,6 +127,7 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
             causes: None,
             ops_left: ops,
             processed: 0,
+            met: 0,
         }
     }
 
@@ -145,7 +147,7 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
     }
 
     fn outcome(&self) -> Outcome {
-        Outcome { start: self.start, end: self.now, events: self.processed }
+        Outcome { start: self.start, end: self.now, events: self.processed, met: self.met }
     }
 
     /// Goes from event to event until every op has ended.
@@ -376,6 +378,7 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
             self.events.schedule(self.now + part, EventClass::Finish, Event::PartEnds(op));
             end = end.max(self.now + part);
         }
+        self.met += u64::from(self.machine.folded.goes_on(&timed, self.now, end));
         self.tell_folded(exchange, timed.moved, end);
     }
 

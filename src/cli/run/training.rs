@@ -32,7 +32,13 @@ pub(crate) fn run(
         check_memory(scenario, again)?;
     }
     let mut notes = scenario.notes.clone();
-    let events = record.steps[record.median_step()].events;
+    let StepReport { events, met, .. } = record.steps[record.median_step()];
+    if met > 0 {
+        notes.push(format!(
+            "{met} exchanges of a step began on links where others were under way, of which ranks simulated once know \
+             nothing: the step may be a little longer than told (`fold: never` shares links)"
+        ));
+    }
     let explanation = if explain || events <= MOST_EVENTS {
         explained(scenario, &record).map_err(|failure| Failure::Run(failure.to_string()))?
     } else {
