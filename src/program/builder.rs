@@ -331,8 +331,12 @@ impl Builder {
         touched.sort_unstable();
         touched.dedup();
         for &buffer in &touched {
-            self.program.buffers[buffer].users += 1;
-            self.touched.push((op.0, buffer.0));
+            let about = &mut self.program.buffers[buffer];
+            about.users += 1;
+            // What is kept for the whole run is neither allocated nor freed.
+            if about.slot.is_none() {
+                self.touched.push((op.0, buffer.0));
+            }
         }
         let private = |buffer: &&BufferId| !self.program.buffers[**buffer].shared;
         let [reads, writes] = [reads, writes]

@@ -53,7 +53,7 @@ pub struct Program {
     kernels: IdVec<KernelId, Kernel>,
     successors: Rows,
     predecessors: Vec<u32>,
-    /// By op, the buffers that it touches.
+    /// By op, the buffers that it touches, but for slots.
     touched: Rows,
     /// Ops that repeat others.
     repeats: Repeats,
@@ -244,7 +244,7 @@ impl Program {
         &self.operands[start..start + usize::from(instruction.updates)]
     }
 
-    /// Every buffer that an op touches, each once, and what is known of it. An op that repeats another
+    /// Every buffer that lives for a step and that an op touches, each once, and what is known of it. An op that repeats another
     /// touches buffers of its own, whose identities follow those of [`buffers`](Self::buffers).
     pub fn touched(&self, op: OpId) -> impl Iterator<Item = (BufferId, &Buffer)> + '_ {
         let like = self.repeats.like(op);

@@ -79,6 +79,8 @@ pub(super) struct Step<'m, 'a, 'p> {
     running: FxHashMap<CollectiveId, Running>,
     flows: FxHashMap<FlowId, OnItsWay>,
     liveness: Liveness,
+    /// The route of what is on no link in particular.
+    nowhere: Arc<[LinkId]>,
     causes: Option<Causes>,
     ops_left: usize,
     processed: u64,
@@ -124,6 +126,7 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
             running: FxHashMap::default(),
             flows: FxHashMap::default(),
             liveness: Liveness::new(program),
+            nowhere: Arc::from([]),
             causes: None,
             ops_left: ops,
             processed: 0,
@@ -386,7 +389,7 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
     fn tell_folded(&mut self, exchange: &Exchange, bytes: Bytes, end: SimTime) {
         let op = &self.program.ops()[exchange.participants[0].op];
         self.listener.carried(Carried {
-            route: Arc::from([]),
+            route: self.nowhere.clone(),
             start: self.now,
             end,
             activity: op.activity,
@@ -473,7 +476,7 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
     fn begin(&mut self, op: OpId) {
         self.began[op] = self.now;
         for (buffer, about) in self.program.touched(op) {
-            if about.slot.is_none() && self.liveness.first_use(buffer, about) {
+            if self.liveness.first_use(buffer, about) {
                 self.machine.memory.allocate(about, self.now, self.listener);
             }
         }
@@ -484,7 +487,7 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
     fn op_ends(&mut self, op: OpId) {
         self.interpreter.finish(self.program, op);
         for (buffer, about) in self.program.touched(op) {
-            if about.slot.is_none() && self.liveness.last_use(buffer) {
+            if self.liveness.last_use(buffer) {
                 self.machine.memory.free(about, self.now, self.listener);
                 self.interpreter.free(buffer);
             }
