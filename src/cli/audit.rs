@@ -66,7 +66,7 @@ impl Audit {
         let mut audited = Vec::new();
         for (compute, network, scenario) in variants {
             let began = Instant::now();
-            let (record, failure) = train(&scenario, &format!("{compute} + {network}"));
+            let (record, failure) = train(&scenario, &format!("{compute} + {network}"), false);
             if let Some(why) = failure {
                 return Err(Failure::Run(why));
             }

@@ -37,6 +37,9 @@ pub(crate) struct Time {
     /// How it is carried out
     #[arg(long, default_value = "ring")]
     algorithm: String,
+    /// Chunks in which what an algorithm passes on follows itself
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    chunks: Option<u32>,
     /// Topology file or name
     #[arg(long, default_value = "hgx_h100_2x8")]
     topology: String,
@@ -54,6 +57,10 @@ impl Time {
     pub(crate) fn execute(self) -> Result<(), Failure> {
         let kind = kind(&self.kind)?;
         let algorithm = named(&self.algorithm, "algorithm", AlgorithmSpec::NAMES, AlgorithmSpec::from_name)?;
+        let algorithm = match self.chunks {
+            Some(count) => algorithm.in_chunks(count).map_err(Failure::Argument)?,
+            None => algorithm,
+        };
         let network = named(&self.network, "network model", NetworkSpec::NAMES, NetworkSpec::from_name)?;
         let here = Source { name: String::new(), text: String::new() };
         let topology = locate::topology(&self.topology, &here)?;

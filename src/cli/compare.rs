@@ -87,7 +87,7 @@ impl Compare {
         let name = format!("{}_compared", scenarios[0].file.name);
         let mut runs = Vec::new();
         for (scenario, settings) in scenarios.iter().zip(all) {
-            let (record, failure) = train(scenario, &settings.join(" "));
+            let (record, failure) = train(scenario, &settings.join(" "), false);
             let done = failure.is_none();
             let summary = done
                 .then(|| TrainingSummary::new(&scenario.file.name, &scenario.plan, &record, &scenario.notes));

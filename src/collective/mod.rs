@@ -11,8 +11,10 @@
 pub mod algorithms;
 mod bandwidth;
 mod execute;
+pub mod lone;
 pub mod oracle;
 mod plan;
+mod rings;
 pub mod timing;
 
 use std::fmt;
@@ -22,6 +24,7 @@ pub use algorithms::{AlgorithmSpec, CollectiveAlgorithm};
 pub use bandwidth::{algorithm_bandwidth, bus_bandwidth, bus_factor};
 pub use execute::{Reduction, execute};
 pub use plan::{Action, CommPlan, Part, PlanBuilder, Transfer, Wire};
+pub use rings::{Passes, Rings};
 
 use crate::ids::DeviceId;
 use crate::units::Bytes;

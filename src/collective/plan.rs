@@ -1,15 +1,16 @@
 //! The plan of a collective: its transfers, and which must end before which may begin.
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use petgraph::graph::DiGraph;
 use rustc_hash::FxHashMap;
 
-use crate::collective::Member;
+use crate::collective::{Member, Rings};
 use crate::hardware::{LinkClass, Route, Topology};
-use crate::ids::{Id, IdVec, LinkId, TransferId};
-use crate::network::Flow;
-use crate::units::{Bytes, SimDuration};
+use crate::ids::{FlowId, Id, IdVec, LinkId, TransferId};
+use crate::network::{Flow, NetworkModel};
+use crate::units::{Bytes, SimDuration, SimTime};
 
 /// What becomes of a piece where it arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -85,11 +86,20 @@ impl Part {
 #[derive(Debug, Clone, Default)]
 pub struct CommPlan {
     pieces: u32,
+    /// The rule that the transfers follow, where they follow one.
+    rings: Option<Rings>,
+    /// The transfers; those that follow a rule are written down when someone asks for them.
+    listed: OnceLock<Listed>,
+    wire: Wire,
+}
+
+/// Every transfer, and who waits for it.
+#[derive(Debug, Clone, Default)]
+struct Listed {
     transfers: IdVec<TransferId, Transfer>,
     starts: Vec<u32>,
     successors: Vec<TransferId>,
     predecessors: Vec<u32>,
-    wire: Wire,
 }
 
 /// What a communication library adds to the physics of links: nothing, unless an algorithm says so.
@@ -117,20 +127,77 @@ impl CommPlan {
         self.pieces
     }
 
+    /// The plan that rings follow.
+    pub fn of_rings(rings: Rings) -> Self {
+        CommPlan { pieces: rings.pieces(), rings: Some(rings), ..CommPlan::default() }
+    }
+
+    /// The rings that the transfers follow, where they do.
+    pub fn rings(&self) -> Option<&Rings> {
+        self.rings.as_ref()
+    }
+
+    /// How many transfers there are.
+    pub fn transfer_count(&self) -> usize {
+        self.rings.as_ref().map_or_else(|| self.transfers().len(), Rings::transfers)
+    }
+
     /// The transfers, in an order in which they could be done one after the other.
     pub fn transfers(&self) -> &IdVec<TransferId, Transfer> {
-        &self.transfers
+        &self.listed().transfers
     }
 
     /// The transfers that wait for this one.
     pub fn successors(&self, transfer: TransferId) -> impl Iterator<Item = TransferId> + '_ {
+        let Listed { starts, successors, .. } = self.listed();
         let at = transfer.index();
-        self.successors[self.starts[at] as usize..self.starts[at + 1] as usize].iter().copied()
+        successors[starts[at] as usize..starts[at + 1] as usize].iter().copied()
     }
 
     /// How many transfers each one waits for.
     pub fn predecessor_counts(&self) -> &[u32] {
-        &self.predecessors
+        &self.listed().predecessors
+    }
+
+    /// From whom to whom something goes, and on which channel: each once, in order.
+    pub fn ways(&self) -> Vec<(Member, Member, u16)> {
+        let mut ways: Vec<_> = match &self.rings {
+            Some(rings) if rings.rounds() == 0 => Vec::new(),
+            Some(rings) => {
+                let places = |channel| (0..rings.places()).map(move |place| (channel, place));
+                let connections = (0..rings.channels()).flat_map(places);
+                let way = |(channel, place)| {
+                    let (from, to) = rings.ends(channel, place);
+                    (from, to, channel as u16)
+                };
+                connections.map(way).collect()
+            }
+            None => self
+                .transfers()
+                .iter()
+                .map(|transfer| (transfer.from, transfer.to, transfer.channel))
+                .collect(),
+        };
+        ways.sort_unstable();
+        ways.dedup();
+        ways
+    }
+
+    /// How many bytes of a buffer of `whole` bytes are carried from one member to another, each as often as
+    /// it is carried.
+    pub fn carried(&self, whole: Bytes) -> u64 {
+        if let Some(rings) = &self.rings {
+            // All pieces together are the buffer, and each is passed on once a round.
+            return whole.get() * rings.rounds() as u64;
+        }
+        // What a member keeps for itself in an all-to-all is copied, not carried.
+        let carried = |id: &TransferId| self.transfers()[*id].from != self.transfers()[*id].to;
+        self.transfers().ids().filter(carried).map(|id| self.bytes_of(id, whole).get()).sum()
+    }
+
+    fn listed(&self) -> &Listed {
+        self.listed
+            .get_or_init(|| self.rings.as_ref().map(|rings| rings.write_out().list()).unwrap_or_default())
     }
 
     /// Where a run of pieces begins and ends in a buffer of `size` bytes or numbers: piece i is
@@ -145,7 +212,7 @@ impl CommPlan {
 
     /// How many bytes a transfer moves of a buffer of `whole` bytes.
     pub fn bytes_of(&self, transfer: TransferId, whole: Bytes) -> Bytes {
-        let Transfer { source, count, .. } = self.transfers[transfer];
+        let Transfer { source, count, .. } = self.transfers()[transfer];
         let range = self.range(source, count, whole.get());
         Bytes(range.end - range.start)
     }
@@ -163,33 +230,51 @@ impl CommPlan {
     /// How a transfer of a buffer of `whole` bytes occupies the links of the route between its members:
     /// its part of the route, and its bytes with what the library loses of the bandwidth.
     pub fn flow(&self, transfer: TransferId, whole: Bytes, route: &Route, topology: &Topology) -> Flow {
-        let payload = self.bytes_of(transfer, whole);
-        let route = self.transfers[transfer].part.of(route);
+        let route = self.transfers()[transfer].part.of(route);
+        let bytes = stretched(self.bytes_of(transfer, whole), self.efficiency(&route, topology));
+        Flow { route, bytes, weight: 1.0 }
+    }
+
+    /// The share of the bandwidth of a route that payload gets.
+    pub fn efficiency(&self, route: &[LinkId], topology: &Topology) -> f64 {
         let leaves_node = |&link: &LinkId| {
             matches!(topology.links()[link].class, LinkClass::Infiniband | LinkClass::Ethernet)
         };
-        let efficiency = if self.wire == Wire::default() {
+        if self.wire == Wire::default() {
             1.0
         } else if route.iter().any(leaves_node) {
             self.wire.between
         } else {
             self.wire.within
-        };
-        let bytes = if efficiency == 1.0 { payload } else { Bytes::from_f64(payload.as_f64() / efficiency) };
-        Flow { route, bytes, weight: 1.0 }
+        }
+    }
+
+    /// Lets a flow of the plan leave. Chunks of a message go one after the other.
+    pub fn send(&self, flow: Flow, now: SimTime, network: &mut dyn NetworkModel) -> FlowId {
+        if self.goes_in_turn() { network.start_in_turn(now, flow) } else { network.start(now, flow) }
+    }
+
+    /// Whether what goes from one member to another on a channel goes one after the other.
+    pub fn goes_in_turn(&self) -> bool {
+        self.rings.as_ref().is_some_and(|rings| rings.chunks() > 1)
     }
 
     /// A petgraph view, for figures, tests and debugging.
     pub fn graph(&self) -> DiGraph<TransferId, ()> {
         let mut graph = DiGraph::new();
-        let vertices: Vec<_> = self.transfers.ids().map(|id| graph.add_node(id)).collect();
-        for id in self.transfers.ids() {
+        let vertices: Vec<_> = self.transfers().ids().map(|id| graph.add_node(id)).collect();
+        for id in self.transfers().ids() {
             for next in self.successors(id) {
                 graph.add_edge(vertices[id.index()], vertices[next.index()], ());
             }
         }
         graph
     }
+}
+
+/// The bytes that take as long as `payload` at `efficiency` of the bandwidth.
+pub(super) fn stretched(payload: Bytes, efficiency: f64) -> Bytes {
+    if efficiency == 1.0 { payload } else { Bytes::from_f64(payload.as_f64() / efficiency) }
 }
 
 /// Makes a plan transfer by transfer, and finds out who waits for whom.
@@ -199,7 +284,8 @@ impl CommPlan {
 /// arrive at one place need not wait for each other.
 #[derive(Debug)]
 pub struct PlanBuilder {
-    plan: CommPlan,
+    pieces: u32,
+    transfers: IdVec<TransferId, Transfer>,
     /// Places of all members: those of the first, of the second, …
     places: u32,
     uses: Vec<Uses>,
@@ -232,7 +318,8 @@ impl PlanBuilder {
     fn with_places(members: u32, pieces: u32, places: u32) -> Self {
         let all = (members * places) as usize;
         PlanBuilder {
-            plan: CommPlan { pieces, ..CommPlan::default() },
+            pieces,
+            transfers: IdVec::new(),
             places,
             uses: vec![Uses::default(); all],
             edges: Vec::new(),
@@ -272,7 +359,7 @@ impl PlanBuilder {
 
     /// Adds a transfer.
     pub fn transfer(&mut self, transfer: Transfer) -> TransferId {
-        let id = TransferId::from_index(self.plan.transfers.len());
+        let id = TransferId::from_index(self.transfers.len());
         for offset in 0..transfer.count {
             let source = self.place(transfer.from, transfer.source + offset);
             let target = self.place(transfer.to, transfer.target + offset);
@@ -292,7 +379,7 @@ impl PlanBuilder {
             }
         }
         self.wait_in_turn(&transfer, id);
-        self.plan.transfers.push(transfer)
+        self.transfers.push(transfer)
     }
 
     fn wait_in_turn(&mut self, transfer: &Transfer, id: TransferId) {
@@ -314,21 +401,24 @@ impl PlanBuilder {
     }
 
     /// The plan.
-    pub fn build(mut self) -> CommPlan {
+    pub fn build(self) -> CommPlan {
+        CommPlan { pieces: self.pieces, listed: OnceLock::from(self.list()), ..CommPlan::default() }
+    }
+
+    fn list(mut self) -> Listed {
         self.edges.sort_unstable();
         self.edges.dedup();
-        let transfers = self.plan.transfers.len();
+        let transfers = self.transfers.len();
         let mut starts = vec![0; transfers + 1];
-        self.plan.predecessors = vec![0; transfers];
+        let mut predecessors = vec![0; transfers];
         for (earlier, later) in &self.edges {
             starts[earlier.index() + 1] += 1;
-            self.plan.predecessors[later.index()] += 1;
+            predecessors[later.index()] += 1;
         }
         for row in 0..transfers {
             starts[row + 1] += starts[row];
         }
-        self.plan.starts = starts;
-        self.plan.successors = self.edges.into_iter().map(|(_, later)| later).collect();
-        self.plan
+        let successors = self.edges.into_iter().map(|(_, later)| later).collect();
+        Listed { transfers: self.transfers, starts, successors, predecessors }
     }
 }

@@ -3,6 +3,7 @@
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
+use crate::collective::lone::LoneRings;
 use crate::collective::{Collective, CommPlan, Member, algorithm_bandwidth, bus_bandwidth};
 use crate::hardware::Topology;
 use crate::ids::{FlowId, Id, TransferId};
@@ -33,14 +34,36 @@ pub fn time(
 ) -> Measured {
     let launches = call.group.iter().map(|&device| topology.devices()[device].spec.launch);
     let launch = launches.max().unwrap_or(SimDuration::ZERO);
+    let begin = SimTime::ZERO + launch + plan.wire().overhead;
+    let lone = LoneRings::of(plan, &call.group, topology, network);
+    let lone = lone.and_then(|rings| rings.ends(plan, call.bytes)).and_then(|ends| ends.into_iter().max());
+    let now = lone.map_or_else(|| through(call, plan, topology, network, begin), |longest| begin + longest);
+    let length = now.since(SimTime::ZERO);
+    Measured {
+        bytes: call.bytes.get(),
+        time_s: length.seconds(),
+        algorithm_bandwidth_bytes_per_s: algorithm_bandwidth(call.bytes, length),
+        bus_bandwidth_bytes_per_s: bus_bandwidth(call.kind, call.members(), call.bytes, length),
+        transfers: plan.transfer_count(),
+    }
+}
+
+/// When the last transfer of a plan arrives that begins at `begin`, each one a flow of the network.
+pub fn through(
+    call: &Collective,
+    plan: &CommPlan,
+    topology: &Topology,
+    network: &mut dyn NetworkModel,
+    begin: SimTime,
+) -> SimTime {
     let mut waits = plan.predecessor_counts().to_vec();
     let mut flows: FxHashMap<FlowId, TransferId> = FxHashMap::default();
-    let mut now = SimTime::ZERO + launch + plan.wire().overhead;
+    let mut now = begin;
     let start = |id: TransferId, now: SimTime, network: &mut dyn NetworkModel| {
         let transfer = &plan.transfers()[id];
         let device = |member: Member| call.group[member.index()];
         let route = topology.route(device(transfer.from), device(transfer.to), u64::from(transfer.channel));
-        (network.start(now, plan.flow(id, call.bytes, &route, topology)), id)
+        (plan.send(plan.flow(id, call.bytes, &route, topology), now, network), id)
     };
     for (id, _) in plan.transfers().enumerate().filter(|(id, _)| plan.predecessor_counts()[id.index()] == 0) {
         flows.extend([start(id, now, network)]);
@@ -58,12 +81,5 @@ pub fn time(
             }
         }
     }
-    let length = now.since(SimTime::ZERO);
-    Measured {
-        bytes: call.bytes.get(),
-        time_s: length.seconds(),
-        algorithm_bandwidth_bytes_per_s: algorithm_bandwidth(call.bytes, length),
-        bus_bandwidth_bytes_per_s: bus_bandwidth(call.kind, call.members(), call.bytes, length),
-        transfers: plan.transfers().len(),
-    }
+    now
 }

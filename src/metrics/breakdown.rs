@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::ids::Rank;
+use crate::ids::{Id, Rank};
 use crate::trace::{Activity, Arrow, Lane, Span, Stream};
 use crate::units::{SimDuration, SimTime};
 
@@ -112,25 +112,10 @@ impl Breakdown {
     /// Folds the spans of a step that lasted from `start` to `end` on these ranks. Arrows tell
     /// receivers of what was on its way to them.
     pub fn of_step(ranks: &[Rank], spans: &[Span], arrows: &[Arrow], start: SimTime, end: SimTime) -> Self {
-        let mut edges: BTreeMap<Rank, Vec<Edge>> = ranks.iter().map(|&rank| (rank, Vec::new())).collect();
-        let mut add = |rank: Rank, edge: Edge| edges.get_mut(&rank).expect("a rank of the run").push(edge);
-        for span in spans {
-            if let Lane::Rank(rank, _) = span.lane {
-                add(rank, Edge { at: span.start, part: Part::of(span.activity), opens: true });
-                add(rank, Edge { at: span.end, part: Part::of(span.activity), opens: false });
-            }
-        }
-        for arrow in arrows {
-            if let ((Lane::Rank(..), left), (Lane::Rank(receiver, Stream::Compute), arrived)) =
-                (arrow.from, arrow.to)
-            {
-                let part = Part::of(arrow.activity);
-                add(receiver, Edge { at: left, part, opens: true });
-                add(receiver, Edge { at: arrived, part, opens: false });
-            }
-        }
-        let ranks = edges.into_iter().map(|(rank, edges)| (rank, sweep(edges, start, end))).collect();
-        Breakdown { step: end.since(start), ranks }
+        let mut edges = Edges::default();
+        spans.iter().for_each(|span| edges.span(span));
+        arrows.iter().for_each(|arrow| edges.arrow(arrow));
+        edges.breakdown(ranks, start, end)
     }
 
     /// The mean of several steps of the same ranks.
@@ -167,6 +152,54 @@ impl Breakdown {
     /// Every rank.
     pub fn ranks(&self) -> impl Iterator<Item = Rank> + '_ {
         self.ranks.keys().copied()
+    }
+}
+
+/// What begins and ends in a step, rank by rank: all that a [`Breakdown`] needs to know of its spans.
+#[derive(Debug, Default)]
+pub struct Edges {
+    by_rank: Vec<Vec<Edge>>,
+}
+
+impl Edges {
+    /// A lane was busy.
+    pub fn span(&mut self, span: &Span) {
+        if let Lane::Rank(rank, _) = span.lane {
+            self.stretch(rank, Part::of(span.activity), span.start, span.end);
+        }
+    }
+
+    /// Something was on its way to a rank.
+    pub fn arrow(&mut self, arrow: &Arrow) {
+        if let ((Lane::Rank(..), left), (Lane::Rank(receiver, Stream::Compute), arrived)) =
+            (arrow.from, arrow.to)
+        {
+            self.stretch(receiver, Part::of(arrow.activity), left, arrived);
+        }
+    }
+
+    /// The breakdown of the step that lasted from `start` to `end` on these ranks; nothing is left.
+    ///
+    /// # Panics
+    /// When something happened on another rank.
+    pub fn breakdown(&mut self, ranks: &[Rank], start: SimTime, end: SimTime) -> Breakdown {
+        let mut by_rank = std::mem::take(&mut self.by_rank);
+        let of_rank = |&rank: &Rank| {
+            let edges = by_rank.get_mut(rank.index()).map(std::mem::take).unwrap_or_default();
+            (rank, sweep(edges, start, end))
+        };
+        let ranks = ranks.iter().map(of_rank).collect();
+        assert!(by_rank.iter().all(Vec::is_empty), "spans are those of ranks of the run");
+        Breakdown { step: end.since(start), ranks }
+    }
+
+    fn stretch(&mut self, rank: Rank, part: Part, from: SimTime, to: SimTime) {
+        if self.by_rank.len() <= rank.index() {
+            self.by_rank.resize_with(rank.index() + 1, Vec::new);
+        }
+        let edges = &mut self.by_rank[rank.index()];
+        edges.push(Edge { at: from, part, opens: true });
+        edges.push(Edge { at: to, part, opens: false });
     }
 }
 

@@ -8,7 +8,7 @@ pub mod statistics;
 mod traffic;
 mod training;
 
-pub use breakdown::{Breakdown, Part};
+pub use breakdown::{Breakdown, Edges, Part};
 pub use memory::{MemoryPeak, MemoryTimeline};
 pub use statistics::Interval;
 pub use traffic::Traffic;

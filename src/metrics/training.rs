@@ -1,7 +1,7 @@
 //! What is kept of a training run: every step's numbers, and one step whole, for the figures.
 
 use crate::ids::{Id, IdVec, Rank, StepIndex};
-use crate::metrics::{Breakdown, MemoryTimeline, Traffic};
+use crate::metrics::{Breakdown, Edges, MemoryTimeline, Traffic};
 use crate::trace::{Arrow, Carried, Listener, MemoryChange, MemoryUse, Recording, Span};
 use crate::training::recovery::{Checkpointed, Interruption};
 use crate::training::{Applied, Observer, StepReport, TrainingPlan};
@@ -14,7 +14,8 @@ type InUse = [Bytes; MemoryUse::ALL.len()];
 pub struct TrainingRecorder<'a> {
     fold: Fold,
     ranks: Vec<Rank>,
-    shown: StepIndex,
+    /// Which step is kept whole, if one is.
+    shown: Option<StepIndex>,
     evaluate_every: u32,
     last: StepIndex,
     record: TrainingRecord,
@@ -64,28 +65,39 @@ pub struct ShownStep {
 /// Folds what a step tells.
 #[derive(Debug)]
 struct Fold {
+    /// Whether the step is kept whole.
+    keeps: bool,
     recording: Recording,
+    edges: Edges,
     memory: MemoryTimeline,
     traffic: Traffic,
 }
 
 impl Listener for Fold {
     fn span(&mut self, span: Span) {
-        self.recording.span(span);
+        self.edges.span(&span);
+        if self.keeps {
+            self.recording.span(span);
+        }
     }
     fn arrow(&mut self, arrow: Arrow) {
-        self.recording.arrow(arrow);
+        self.edges.arrow(&arrow);
+        if self.keeps {
+            self.recording.arrow(arrow);
+        }
     }
     fn carried(&mut self, carried: Carried) {
         self.traffic.carried(&carried);
         // What a folded exchange moves is on no link that could be shown.
-        if !carried.route.is_empty() {
+        if self.keeps && !carried.route.is_empty() {
             self.recording.carried(carried);
         }
     }
     fn memory(&mut self, change: MemoryChange) {
         self.memory.change(change);
-        self.recording.memory(change);
+        if self.keeps {
+            self.recording.memory(change);
+        }
     }
 }
 
@@ -103,16 +115,25 @@ impl<'a> TrainingRecorder<'a> {
         TrainingRecorder {
             ranks,
             fold: Fold {
+                keeps: false,
                 recording: Recording::default(),
+                edges: Edges::default(),
                 memory: MemoryTimeline::new(count),
                 traffic: Traffic::default(),
             },
-            shown: last,
+            shown: Some(last),
             evaluate_every,
             last,
             record: TrainingRecord::default(),
             on_step: Box::new(on_step),
         }
+    }
+
+    /// Keeps no step whole: for those who draw nothing. A step of a large run has millions of spans.
+    #[must_use]
+    pub fn without_whole_step(mut self) -> Self {
+        self.shown = None;
+        self
     }
 
     /// What has been kept.
@@ -126,7 +147,9 @@ impl<'a> TrainingRecorder<'a> {
 impl Observer for TrainingRecorder<'_> {
     fn listener(&mut self, step: StepIndex) -> &mut dyn Listener {
         self.fold.recording = Recording::default();
-        if step == self.shown {
+        self.fold.edges = Edges::default();
+        self.fold.keeps = Some(step) == self.shown;
+        if self.fold.keeps {
             let ranks = self.fold.memory.ranks();
             self.record.shown = Some(ShownStep {
                 step,
@@ -142,13 +165,7 @@ impl Observer for TrainingRecorder<'_> {
     fn step(&mut self, report: &StepReport) {
         let recording = std::mem::take(&mut self.fold.recording);
         let start = SimTime::from_picos(report.end.picos() - report.duration.picos());
-        self.record.breakdowns.push(Breakdown::of_step(
-            &self.ranks,
-            &recording.spans,
-            &recording.arrows,
-            start,
-            report.end,
-        ));
+        self.record.breakdowns.push(self.fold.edges.breakdown(&self.ranks, start, report.end));
         self.record.steps.push(*report);
         self.record.progress.push((report.end, report.step.0 + 1));
         if let Some(shown) = self.record.shown.as_mut().filter(|shown| shown.step == report.step) {

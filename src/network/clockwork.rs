@@ -11,14 +11,16 @@
 //! its route.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
 
 use crate::engine::{EventClass, EventHandle, EventQueue};
 use crate::ids::{FlowId, IdVec, LinkId};
 use crate::network::paths::{PathId, Paths};
 use crate::network::rates::{Rate, Service, Weight};
-use crate::network::{Flow, LinkTable, NetworkModel};
+use crate::network::{Alone, Flow, LinkTable, NetworkModel};
 use crate::units::{Bandwidth, Bytes, SimDuration, SimTime};
 
 /// How paths share links.
@@ -30,6 +32,11 @@ pub trait Sharing {
     /// The weight with which a flow enters, of the weight that it asks for.
     fn weight(&self, asked: f64) -> Weight {
         Weight::of(asked)
+    }
+
+    /// Whether paths across one link share it.
+    fn is_among_paths(&self) -> bool {
+        true
     }
 }
 
@@ -44,6 +51,8 @@ pub struct Clockwork<S> {
     latency: IdVec<LinkId, SimDuration>,
     flows: IdVec<FlowId, FlowState>,
     free: Vec<FlowId>,
+    /// By route, the flows that wait for their turn behind one that is moving.
+    turns: FxHashMap<Arc<[LinkId]>, VecDeque<FlowId>>,
     events: EventQueue<Event>,
     /// Bytes of flows whose last byte has left, by link.
     carried: IdVec<LinkId, u128>,
@@ -70,6 +79,8 @@ struct FlowState {
     bytes: Bytes,
     weight: Weight,
     latency: SimDuration,
+    /// Whether others wait until it has left.
+    in_turn: bool,
     /// While it is moving: its path and the count at which it ends.
     moving: Option<(PathId, Service)>,
 }
@@ -93,6 +104,7 @@ impl<S: Sharing> Clockwork<S> {
             latency: links.iter().map(|link| link.latency).collect(),
             flows: IdVec::new(),
             free: Vec::new(),
+            turns: FxHashMap::default(),
             events: EventQueue::new(),
             carried: IdVec::filled(0, links.len()),
             changed: Vec::new(),
@@ -183,12 +195,17 @@ impl<S: Sharing> Clockwork<S> {
         let moving = &mut self.moving[path];
         moving.next_end = None;
         moving.come_to(self.now);
+        let mut next_in_turn = None;
         while let Some(id) = moving.next_ended() {
             let flow = &mut self.flows[id];
             flow.moving = None;
             self.paths.leave(path, flow.weight);
-            for &link in self.paths[path].route.iter() {
+            let route = &self.paths[path].route;
+            for &link in route.iter() {
                 self.carried[link] += u128::from(flow.bytes.get());
+            }
+            if flow.in_turn {
+                next_in_turn = Some(route.clone());
             }
             if flow.latency == SimDuration::ZERO {
                 finished.push(id);
@@ -196,21 +213,53 @@ impl<S: Sharing> Clockwork<S> {
                 self.events.schedule(self.now + flow.latency, EventClass::Finish, Event::Arrived(id));
             }
         }
+        if let Some(route) = next_in_turn {
+            match self.turns.get_mut(&route).and_then(VecDeque::pop_front) {
+                Some(next) => self.join(next, &route),
+                None => {
+                    self.turns.remove(&route);
+                }
+            }
+        }
+    }
+
+    fn enter(&mut self, now: SimTime, flow: &Flow, in_turn: bool) -> FlowId {
+        self.come_to(now);
+        let weight = self.sharing.weight(flow.weight);
+        let latency = flow.route.iter().map(|&link| self.latency[link]).sum();
+        let state = FlowState { bytes: flow.bytes, weight, latency, in_turn, moving: None };
+        let id = self.new_flow(state);
+        if flow.route.is_empty() || flow.bytes == Bytes::ZERO {
+            self.events.schedule(now + latency, EventClass::Finish, Event::Arrived(id));
+        } else if !in_turn {
+            self.join(id, &flow.route);
+        } else if let Some(waiting) = self.turns.get_mut(&flow.route) {
+            waiting.push_back(id);
+        } else {
+            self.turns.insert(flow.route.clone(), VecDeque::new());
+            self.join(id, &flow.route);
+        }
+        id
     }
 }
 
 impl<S: Sharing> NetworkModel for Clockwork<S> {
     fn start(&mut self, now: SimTime, flow: Flow) -> FlowId {
-        self.come_to(now);
-        let weight = self.sharing.weight(flow.weight);
-        let latency = flow.route.iter().map(|&link| self.latency[link]).sum();
-        let id = self.new_flow(FlowState { bytes: flow.bytes, weight, latency, moving: None });
-        if flow.route.is_empty() || flow.bytes == Bytes::ZERO {
-            self.events.schedule(now + latency, EventClass::Finish, Event::Arrived(id));
-        } else {
-            self.join(id, &flow.route);
-        }
-        id
+        self.enter(now, &flow, false)
+    }
+
+    fn start_in_turn(&mut self, now: SimTime, flow: Flow) -> FlowId {
+        self.enter(now, &flow, true)
+    }
+
+    fn alone(&self, route: &[LinkId]) -> Option<Alone> {
+        let rate = route.iter().map(|&link| self.paths.capacity(link)).min()?;
+        let latency = route.iter().map(|&link| self.latency[link]).sum();
+        (rate > Rate::ZERO).then_some(Alone { rate, latency })
+    }
+
+    fn shares_links(&self) -> bool {
+        self.sharing.is_among_paths()
     }
 
     fn next_change(&mut self) -> Option<SimTime> {

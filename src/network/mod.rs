@@ -27,6 +27,7 @@ use std::sync::Arc;
 
 use crate::hardware::Topology;
 use crate::ids::{FlowId, IdVec, LinkId};
+use crate::network::rates::{Rate, Service, Weight};
 use crate::registry;
 use crate::units::{Bandwidth, Bytes, SimDuration, SimTime};
 
@@ -51,6 +52,22 @@ pub struct LinkState {
     pub latency: SimDuration,
 }
 
+/// How a flow goes that shares no link with another: α + n/β, to the picosecond.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Alone {
+    /// The rate of the narrowest link.
+    pub rate: Rate,
+    /// The latencies of all links.
+    pub latency: SimDuration,
+}
+
+impl Alone {
+    /// How long until the last of these bytes has left; nothing if that is beyond simulated time.
+    pub fn leaves_after(self, bytes: Bytes) -> Option<SimDuration> {
+        Service::default().until(Service::of(bytes.get(), Weight::ONE), self.rate)
+    }
+}
+
 /// The links of a network, by identity.
 pub type LinkTable = IdVec<LinkId, LinkState>;
 
@@ -63,6 +80,12 @@ pub type LinkTable = IdVec<LinkId, LinkState>;
 pub trait NetworkModel {
     /// A flow begins. Its identity is not reused before it has been reported as finished.
     fn start(&mut self, now: SimTime, flow: Flow) -> FlowId;
+
+    /// The same of a flow that leaves when those given so before on its route have left. A network that
+    /// knows no turns lets them share.
+    fn start_in_turn(&mut self, now: SimTime, flow: Flow) -> FlowId {
+        self.start(now, flow)
+    }
 
     /// The next moment at which something happens by itself: a flow finishes or a rate changes.
     /// `None` when nothing is on its way (or all that is waits for a failed link).
@@ -78,6 +101,17 @@ pub trait NetworkModel {
     /// Payload bytes that each link has carried until the moment last come to, for conservation
     /// checks and utilisation.
     fn carried(&self) -> IdVec<LinkId, f64>;
+
+    /// How a flow goes over a route of which it shares no link; nothing where the model has no such closed
+    /// form, or where a link is down.
+    fn alone(&self, _route: &[LinkId]) -> Option<Alone> {
+        None
+    }
+
+    /// Whether flows of different routes over one link slow each other down.
+    fn shares_links(&self) -> bool {
+        true
+    }
 }
 
 /// A level of detail: what `fidelity: {network: …}` names.

@@ -8,7 +8,7 @@ const RATE_BITS: u32 = 20;
 const WEIGHT_BITS: u32 = 16;
 
 /// A rate in units of 2⁻²⁰ bytes per second.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
 pub struct Rate(pub(super) u128);
 
 /// A weight, or a sum of weights, in units of 2⁻¹⁶.

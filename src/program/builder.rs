@@ -9,7 +9,8 @@ use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use crate::compute::Kernel;
-use crate::ids::{BufferId, CollectiveId, Id, IdVec, KernelId, OpId, Rank, SlotId};
+use crate::ids::{BufferId, CollectiveId, Id, IdVec, KernelId, MicroBatch, OpId, Rank, SlotId};
+use crate::program::repeats::{Mark, PatternId, Patterns};
 use crate::program::{
     Action, Buffer, Exchange, Folded, Formula, Instruction, Op, OpLabel, Participant, Program, Reduction,
     Rows,
@@ -96,8 +97,12 @@ pub struct Builder {
     uses: IdVec<BufferId, Uses>,
     slots: FxHashMap<SlotId, BufferId>,
     kernel_ids: FxHashMap<Kernel, KernelId>,
+    /// Who waits for whom: earlier and later op, mostly in order of the later one.
     edges: Vec<(u32, u32)>,
     touched: Vec<(u32, u32)>,
+    patterns: Patterns,
+    /// Where a pass began that others will repeat.
+    begun: Option<Mark>,
 }
 
 impl Builder {
@@ -110,6 +115,8 @@ impl Builder {
             kernel_ids: FxHashMap::default(),
             edges: Vec::new(),
             touched: Vec::new(),
+            patterns: Patterns::default(),
+            begun: None,
         }
     }
 
@@ -236,10 +243,49 @@ impl Builder {
         self.wait(later, earlier);
     }
 
+    /// What is added from here on is a pass that others will repeat.
+    pub fn begin_pattern(&mut self) {
+        self.begun = Some(self.mark());
+    }
+
+    /// The pass ends here.
+    ///
+    /// # Panics
+    /// When its ops wait for some that belong to no such pass, or when an exchange of it has several ops.
+    pub fn end_pattern(&mut self) -> PatternId {
+        let (begin, end) = (self.begun.take().expect("a pass that was begun"), self.mark());
+        let alone = |op: &Op| match op.action {
+            Action::Exchange(exchange) => self.program.exchanges[exchange].ops().len() == 1,
+            Action::Compute(_) => true,
+        };
+        let all_alone = self.program.ops.iter().skip(begin.ops).all(alone);
+        assert!(all_alone, "an exchange of a pass that is repeated has one op");
+        self.patterns.add(begin, end, &self.edges[begin.edges..])
+    }
+
+    /// Adds the ops of a pass that does with another micro-batch what the pattern does with its own: of buffers
+    /// that live for a step it has its own, all others are the same. Nothing can be computed of it.
+    pub fn repeat(&mut self, pattern: PatternId, micro_batch: MicroBatch) {
+        let first = self.program.ops.len();
+        self.patterns.repeat(pattern, micro_batch, first, &mut self.edges);
+        for op in self.patterns.ops(pattern) {
+            let mut op = self.program.ops[OpId(op)].clone();
+            op.label.micro_batch = Some(micro_batch);
+            self.program.ops.push(op);
+        }
+    }
+
+    fn mark(&self) -> Mark {
+        Mark { ops: self.program.ops.len(), buffers: self.program.buffers.len(), edges: self.edges.len() }
+    }
+
     /// The program.
     pub fn build(mut self) -> Program {
-        self.edges.sort_unstable();
-        self.edges.dedup();
+        // Those that a builder adds as it goes need no sorting: rows keep their order.
+        if !self.edges.is_sorted_by_key(|&(_, later)| later) {
+            self.edges.sort_unstable_by_key(|&(earlier, later)| (later, earlier));
+            self.edges.dedup();
+        }
         let ops = self.program.ops.len();
         self.program.predecessors = vec![0; ops];
         for &(_, later) in &self.edges {
@@ -247,6 +293,7 @@ impl Builder {
         }
         self.program.successors = Rows::from_pairs(ops, &self.edges);
         self.program.touched = Rows::from_pairs(ops, &self.touched);
+        self.program.repeats = self.patterns.finish(ops);
         self.program
     }
 
@@ -284,8 +331,12 @@ impl Builder {
         touched.sort_unstable();
         touched.dedup();
         for &buffer in &touched {
-            self.program.buffers[buffer].users += 1;
-            self.touched.push((op.0, buffer.0));
+            let about = &mut self.program.buffers[buffer];
+            about.users += 1;
+            // What is kept for the whole run is neither allocated nor freed.
+            if about.slot.is_none() {
+                self.touched.push((op.0, buffer.0));
+            }
         }
         let private = |buffer: &&BufferId| !self.program.buffers[**buffer].shared;
         let [reads, writes] = [reads, writes]
@@ -310,8 +361,11 @@ impl Builder {
     fn wait(&mut self, later: OpId, earlier: OpId) {
         let (a, b) = (&self.program.ops[earlier], &self.program.ops[later]);
         let same_queue = a.rank == b.rank && a.stream == b.stream && a.stream.is_in_order();
-        if earlier != later && !same_queue {
-            self.edges.push((earlier.0, later.0));
+        let edge = (earlier.0, later.0);
+        // The edges of one op are added together, so that no other place can have the same.
+        let known = self.edges.iter().rev().take_while(|known| known.1 == edge.1).any(|&known| known == edge);
+        if earlier != later && !same_queue && !known {
+            self.edges.push(edge);
         }
     }
 }

@@ -14,17 +14,21 @@
 //!   [`Builder`] derives them from what ops read and write.
 //! - An **exchange** is one call of a collective with its plan of transfers.
 //!
-//! Everything is kept in flat arrays: a large program has millions of ops.
+//! Everything is kept in flat arrays: a large program has millions of ops. Where nothing is computed, a pass
+//! that differs from an earlier one by its micro-batch alone [repeats](Builder::repeat) it: it has ops of its
+//! own, which share the instructions and the rows of buffers of those that they repeat.
 
 mod builder;
 mod exchange;
 mod formula;
+mod repeats;
 mod view;
 
 pub use crate::collective::Reduction;
 pub use builder::{Builder, ExchangeSpec, InstructionSpec, OpSpec, Part};
 pub use exchange::{Exchange, Folded, Participant};
 pub use formula::{Format, Formula, OptimizerRule, OuterRule, Packing};
+pub use repeats::PatternId;
 pub use view::petgraph_view;
 
 use std::ops::Range;
@@ -33,6 +37,7 @@ use crate::compute::Kernel;
 use crate::ids::{
     BufferId, CollectiveId, Id, IdVec, KernelId, LayerId, MicroBatch, OpId, Rank, SlotId, Stage,
 };
+use crate::program::repeats::Repeats;
 use crate::trace::{Activity, MemoryUse, Stream};
 use crate::units::Bytes;
 
@@ -48,8 +53,10 @@ pub struct Program {
     kernels: IdVec<KernelId, Kernel>,
     successors: Rows,
     predecessors: Vec<u32>,
-    /// By op, the buffers that it touches.
+    /// By op, the buffers that it touches, but for slots.
     touched: Rows,
+    /// Ops that repeat others.
+    repeats: Repeats,
 }
 
 /// A run of instructions, or a rank's part in an exchange.
@@ -132,6 +139,9 @@ pub struct Rows {
 
 impl Rows {
     /// The rows of `pairs` (row, item), keeping the order of items within a row.
+    ///
+    /// # Panics
+    /// When a row lies beyond `rows`.
     pub fn from_pairs(rows: usize, pairs: &[(u32, u32)]) -> Rows {
         let mut starts = vec![0_u32; rows + 1];
         for &(row, _) in pairs {
@@ -166,12 +176,12 @@ impl Program {
         &self.ops
     }
 
-    /// The buffers.
+    /// The buffers, but for those of ops that repeat others.
     pub fn buffers(&self) -> &IdVec<BufferId, Buffer> {
         &self.buffers
     }
 
-    /// The exchanges.
+    /// The exchanges. An op that repeats another names that one's, whose part is then its own alone.
     pub fn exchanges(&self) -> &IdVec<CollectiveId, Exchange> {
         &self.exchanges
     }
@@ -206,7 +216,8 @@ impl Program {
         wrong
     }
 
-    /// The instructions of a compute op; none for an exchange.
+    /// The instructions of a compute op; none for an exchange. An op that repeats another has that one's,
+    /// operands included.
     pub fn instructions(&self, op: OpId) -> &[Instruction] {
         match &self.ops[op].action {
             Action::Compute(range) => &self.instructions[range.start as usize..range.end as usize],
@@ -233,8 +244,20 @@ impl Program {
         &self.operands[start..start + usize::from(instruction.updates)]
     }
 
-    /// Every buffer that an op touches, each once, in order of identity.
-    pub fn touched(&self, op: OpId) -> impl ExactSizeIterator<Item = BufferId> + '_ {
-        self.touched.row(op.index()).iter().map(|&buffer| BufferId(buffer))
+    /// Every buffer that lives for a step and that an op touches, each once, and what is known of it. An op that repeats another
+    /// touches buffers of its own, whose identities follow those of [`buffers`](Self::buffers).
+    pub fn touched(&self, op: OpId) -> impl Iterator<Item = (BufferId, &Buffer)> + '_ {
+        let like = self.repeats.like(op);
+        let pass = if like == op { None } else { self.ops[op].label.micro_batch };
+        self.touched.row(like.index()).iter().map(move |&buffer| {
+            let known = BufferId(buffer);
+            let id = pass.map_or(known, |pass| self.repeats.buffer(known, pass, self.buffers.len()));
+            (id, &self.buffers[known])
+        })
+    }
+
+    /// How many buffers there are, those of ops that repeat others included.
+    pub fn buffer_count(&self) -> usize {
+        self.buffers.len() + self.repeats.buffers()
     }
 }

@@ -8,10 +8,10 @@ use std::fmt::Write as _;
 
 use serde_json::json;
 
-use crate::hardware::Topology;
 use crate::ids::{Id, LinkId, Rank};
 use crate::metrics::ShownStep;
 use crate::trace::{Label, Lane, MemoryUse, Stream};
+use crate::training::TrainingPlan;
 use crate::units::{SimDuration, SimTime};
 
 /// The process that links are threads of; ranks are processes 0, 1, ….
@@ -20,11 +20,11 @@ fn links_process(ranks: usize) -> usize {
 }
 
 /// The trace of one step.
-pub fn trace(step: &ShownStep, topology: &Topology) -> String {
+pub fn trace(step: &ShownStep, plan: &TrainingPlan) -> String {
     let ranks = step.memory_before.len();
     let mut out =
         Writer { text: String::from("{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n"), first: true };
-    names(&mut out, step, topology, ranks);
+    names(&mut out, step, plan, ranks);
     for span in &step.recording.spans {
         let (process, thread) = place(span.lane, ranks);
         let length = span.end.since(span.start);
@@ -52,7 +52,7 @@ pub fn trace(step: &ShownStep, topology: &Topology) -> String {
         }
     }
     arrows(&mut out, step, ranks);
-    memory(&mut out, step);
+    memory(&mut out, step, plan);
     out.text.push_str("\n]}\n");
     out.text
 }
@@ -70,11 +70,18 @@ impl Writer {
     }
 }
 
-/// Names every process and thread that something happens on.
-fn names(out: &mut Writer, step: &ShownStep, topology: &Topology, ranks: usize) {
-    for rank in 0..ranks {
+/// Whether nothing is told of a rank because another stands for it.
+fn stood_for(rank: Rank, plan: &TrainingPlan) -> bool {
+    rank.0 < plan.mesh.ranks() && !plan.simulates(rank)
+}
+
+/// Names every process and thread that something happens on: ranks that others stand for are named there.
+fn names(out: &mut Writer, step: &ShownStep, plan: &TrainingPlan, ranks: usize) {
+    for rank in (0..ranks).map(Rank::from_index).filter(|&rank| !stood_for(rank, plan)) {
+        let name = plan.lane_name(rank);
+        let rank = rank.index();
         out.event(&format!(
-            "\"ph\":\"M\",\"name\":\"process_name\",\"pid\":{rank},\"args\":{{\"name\":\"rank {rank}\"}}"
+            "\"ph\":\"M\",\"name\":\"process_name\",\"pid\":{rank},\"args\":{{\"name\":\"{name}\"}}"
         ));
         out.event(&format!(
             "\"ph\":\"M\",\"name\":\"process_sort_index\",\"pid\":{rank},\"args\":{{\"sort_index\":{rank}}}"
@@ -95,6 +102,7 @@ fn names(out: &mut Writer, step: &ShownStep, topology: &Topology, ranks: usize) 
     links.sort_unstable();
     links.dedup();
     for link in links {
+        let topology = &plan.topology;
         let about = &topology.links()[link];
         let name = format!(
             "{} to {} ({})",
@@ -125,7 +133,7 @@ fn arrows(out: &mut Writer, step: &ShownStep, ranks: usize) {
 }
 
 /// Memory of each rank as a counter, by use.
-fn memory(out: &mut Writer, step: &ShownStep) {
+fn memory(out: &mut Writer, step: &ShownStep, plan: &TrainingPlan) {
     let mut now = step.memory_before.clone();
     let counter = |out: &mut Writer, rank: Rank, at: SimTime, in_use: &[crate::units::Bytes]| {
         let series: serde_json::Map<String, serde_json::Value> = MemoryUse::ALL
@@ -139,7 +147,7 @@ fn memory(out: &mut Writer, step: &ShownStep) {
             serde_json::Value::Object(series)
         ));
     };
-    for (rank, in_use) in now.enumerate() {
+    for (rank, in_use) in now.enumerate().filter(|&(rank, _)| !stood_for(rank, plan)) {
         counter(out, rank, step.start, in_use);
     }
     for change in &step.recording.memory {

@@ -3,17 +3,19 @@
 //! Where every rank does what its mirror images do, one of them is simulated and its exchanges take the
 //! time that all mirrored groups take at once on the network. That is what a full simulation gives as
 //! long as different exchanges do not meet on a link (it is exact then, and the suite holds it to the
-//! full simulation); where they do, the full simulation is slower.
+//! full simulation); where they do, the full simulation may be slower: [`Meetings`] counts them.
 
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
 use crate::collective::Member;
+use crate::collective::lone::LoneRings;
 use crate::hardware::Topology;
 use crate::ids::{DeviceId, FlowId, Id, LinkId, TransferId};
 use crate::network::{Flow, NetworkModel};
 use crate::program::{Exchange, Folded};
+use crate::runtime::meetings::{LinkSet, Meetings};
 use crate::units::{Bytes, SimDuration, SimTime};
 
 /// What is known of folded exchanges: each distinct one is timed once.
@@ -21,6 +23,9 @@ use crate::units::{Bytes, SimDuration, SimTime};
 pub(super) struct FoldedTimes {
     /// By the identity of the plan and of the groups, and the size.
     known: FxHashMap<(usize, usize, Bytes), Known>,
+    /// Rings that meet no others, by their connections and the size: stages mostly have the same.
+    lone: FxHashMap<(LoneRings, Bytes), Vec<SimDuration>>,
+    meetings: Meetings,
     /// The network's own clock: it serves these measurements alone, one after the other.
     clock: SimTime,
 }
@@ -40,6 +45,8 @@ pub(super) struct Timed {
     pub(super) ends: Vec<SimDuration>,
     /// What all groups together moved.
     pub(super) moved: Bytes,
+    /// Which links all groups together use.
+    pub(super) links: LinkSet,
 }
 
 impl FoldedTimes {
@@ -56,22 +63,44 @@ impl FoldedTimes {
         if let Some(known) = self.known.get(&identity) {
             return known.timed.clone();
         }
-        let groups = contending(exchange, &folded.groups, topology);
-        let mut timing = Timing::new(exchange, &groups, topology, self.clock);
-        self.clock = timing.run(network);
+        let (groups, links) = contending(exchange, &folded.groups, topology);
+        let lone = if groups.len() == 1 { self.lone(exchange, groups[0], topology, network) } else { None };
+        let all_ends = lone.unwrap_or_else(|| {
+            let mut timing = Timing::new(exchange, &groups, topology, self.clock);
+            self.clock = timing.run(network);
+            timing.ends
+        });
         let launch = folded.groups[0].iter().map(|&device| topology.devices()[device].spec.launch).max();
         let launch = launch.unwrap_or_default();
-        let ends = folded.simulated.iter().map(|member| timing.ends[member.index()] + launch);
+        let ends = folded.simulated.iter().map(|member| all_ends[member.index()] + launch);
         let plan = &exchange.plan;
-        // What a member keeps for itself in an all-to-all is copied, not carried.
-        let carried = |id: &TransferId| plan.transfers()[*id].from != plan.transfers()[*id].to;
-        let of_one: u64 =
-            plan.transfers().ids().filter(carried).map(|id| plan.bytes_of(id, exchange.bytes).get()).sum();
-        let moved = Bytes(of_one * folded.groups.len() as u64);
-        let timed = Arc::new(Timed { ends: ends.collect(), moved });
+        let moved = Bytes(plan.carried(exchange.bytes) * folded.groups.len() as u64);
+        let links = self.meetings.know(links, topology.links().len());
+        let timed = Arc::new(Timed { ends: ends.collect(), moved, links });
         let known = Known { _plan: plan.clone(), _folded: shared.clone(), timed: timed.clone() };
         self.known.insert(identity, known);
         timed
+    }
+
+    /// An exchange goes on until `end`; whether another that is under way uses a link of its own.
+    pub(super) fn goes_on(&mut self, timed: &Timed, now: SimTime, end: SimTime) -> bool {
+        self.meetings.begin(timed.links, now, end)
+    }
+
+    fn lone(
+        &mut self,
+        exchange: &Exchange,
+        group: &[DeviceId],
+        topology: &Topology,
+        network: &dyn NetworkModel,
+    ) -> Option<Vec<SimDuration>> {
+        let key = (LoneRings::of(&exchange.plan, group, topology, network)?, exchange.bytes);
+        if let Some(ends) = self.lone.get(&key) {
+            return Some(ends.clone());
+        }
+        let ends = key.0.ends(&exchange.plan, exchange.bytes)?;
+        self.lone.insert(key, ends.clone());
+        Some(ends)
     }
 }
 
@@ -83,24 +112,18 @@ fn flow_of(exchange: &Exchange, id: TransferId, group: &[DeviceId], topology: &T
 }
 
 /// The first group and those that share a link with it, or with one that does, and so on: the others
-/// change nothing of its time.
+/// change nothing of its time. And the links of all groups, in no order.
 fn contending<'f>(
     exchange: &Exchange,
     groups: &'f [Vec<DeviceId>],
     topology: &Topology,
-) -> Vec<&'f [DeviceId]> {
+) -> (Vec<&'f [DeviceId]>, Vec<LinkId>) {
+    let ways = exchange.plan.ways();
     let mut on_link: FxHashMap<LinkId, Vec<usize>> = FxHashMap::default();
     let mut links_of: Vec<Vec<LinkId>> = Vec::with_capacity(groups.len());
     for (at, group) in groups.iter().enumerate() {
-        let ids = exchange.plan.transfers().ids();
-        let mut ways: Vec<(Member, Member, u16)> = ids
-            .map(|id| &exchange.plan.transfers()[id])
-            .map(|transfer| (transfer.from, transfer.to, transfer.channel))
-            .collect();
-        ways.sort_unstable();
-        ways.dedup();
         let mut links: Vec<LinkId> = Vec::new();
-        for (from, to, channel) in ways {
+        for &(from, to, channel) in &ways {
             links.extend(topology.route(group[from.index()], group[to.index()], u64::from(channel)).iter());
         }
         links.sort_unstable();
@@ -119,7 +142,8 @@ fn contending<'f>(
             }
         }
     }
-    groups.iter().zip(reached).filter(|(_, reached)| *reached).map(|(group, _)| group.as_slice()).collect()
+    let near = groups.iter().zip(reached).filter(|(_, reached)| *reached).map(|(group, _)| group.as_slice());
+    (near.collect(), on_link.into_keys().collect())
 }
 
 /// One plan run by several groups at once.
@@ -178,7 +202,7 @@ impl<'e> Timing<'e> {
 
     fn start(&mut self, group: usize, id: TransferId, now: SimTime, network: &mut dyn NetworkModel) {
         let flow = flow_of(self.exchange, id, self.groups[group], self.topology);
-        let flow = network.start(now, flow);
+        let flow = self.exchange.plan.send(flow, now, network);
         self.flows.insert(flow, (group, id));
     }
 

@@ -98,6 +98,9 @@ pub struct Outcome {
     pub end: SimTime,
     /// Events processed: ops and transfers ended.
     pub events: u64,
+    /// Folded exchanges that began while another was under way on a link of theirs: sharing it would have
+    /// made them slower.
+    pub met: u64,
 }
 
 impl Outcome {

@@ -43,24 +43,25 @@ impl Memory {
     }
 }
 
-/// Which step-lived buffers are there, and how many ops will still use each.
+/// Which step-lived buffers are there: how many ops will still use each.
 #[derive(Debug)]
 pub(super) struct Liveness {
     users_left: IdVec<BufferId, u32>,
-    there: IdVec<BufferId, bool>,
 }
 
 impl Liveness {
     pub(super) fn new(program: &Program) -> Self {
-        Liveness {
-            users_left: program.buffers().iter().map(|buffer| buffer.users).collect(),
-            there: IdVec::filled(false, program.buffers().len()),
-        }
+        Liveness { users_left: IdVec::filled(0, program.buffer_count()) }
     }
 
     /// Whether this is the first use of a step-lived buffer.
-    pub(super) fn first_use(&mut self, buffer: BufferId) -> bool {
-        !std::mem::replace(&mut self.there[buffer], true)
+    pub(super) fn first_use(&mut self, buffer: BufferId, about: &Buffer) -> bool {
+        let left = &mut self.users_left[buffer];
+        let first = *left == 0;
+        if first {
+            *left = about.users;
+        }
+        first
     }
 
     /// Whether that was the last use.

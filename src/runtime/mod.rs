@@ -8,6 +8,7 @@
 mod critical;
 mod folded;
 mod machine;
+mod meetings;
 mod memory;
 mod stall;
 mod step;

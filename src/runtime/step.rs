@@ -14,7 +14,7 @@ use crate::runtime::machine::{Costs, Machine, Outcome};
 use crate::runtime::memory::Liveness;
 use crate::runtime::{Interpreter, Stall};
 use crate::trace::{Activity, Arrow, Carried, Label, Lane, Listener, Span, Stream};
-use crate::units::{Bytes, Cycles, SimDuration, SimTime};
+use crate::units::{Bytes, Cycles, SimTime};
 
 /// What the event queue holds; what the network holds, it tells itself.
 #[derive(Debug, Clone, Copy)]
@@ -79,9 +79,12 @@ pub(super) struct Step<'m, 'a, 'p> {
     running: FxHashMap<CollectiveId, Running>,
     flows: FxHashMap<FlowId, OnItsWay>,
     liveness: Liveness,
+    /// The route of what is on no link in particular.
+    nowhere: Arc<[LinkId]>,
     causes: Option<Causes>,
     ops_left: usize,
     processed: u64,
+    met: u64,
 }
 
 impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
@@ -123,9 +126,11 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
             running: FxHashMap::default(),
             flows: FxHashMap::default(),
             liveness: Liveness::new(program),
+            nowhere: Arc::from([]),
             causes: None,
             ops_left: ops,
             processed: 0,
+            met: 0,
         }
     }
 
@@ -145,7 +150,7 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
     }
 
     fn outcome(&self) -> Outcome {
-        Outcome { start: self.start, end: self.now, events: self.processed }
+        Outcome { start: self.start, end: self.now, events: self.processed, met: self.met }
     }
 
     /// Goes from event to event until every op has ended.
@@ -315,27 +320,34 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
         if let Some(causes) = &mut self.causes {
             causes.came(collective, op, self.now);
         }
-        self.arrived[collective] += 1;
         let exchange = &self.program.exchanges()[collective];
+        if exchange.ops().len() == 1 {
+            // An op that repeats another names that one's exchange, and its part is all there is.
+            self.begin_exchange(collective, op);
+            return;
+        }
+        self.arrived[collective] += 1;
         if self.arrived[collective] == exchange.ops().len() as u32 {
-            self.begin_exchange(collective);
+            self.begin_exchange(collective, op);
         }
     }
 
-    fn begin_exchange(&mut self, collective: CollectiveId) {
+    /// Begins an exchange to which `last` has come last.
+    fn begin_exchange(&mut self, collective: CollectiveId, last: OpId) {
         let exchange = &self.program.exchanges()[collective];
-        for op in exchange.ops() {
+        let ops = move || exchange.ops().map(move |op| if exchange.ops().len() == 1 { last } else { op });
+        for op in ops() {
             self.begin(op);
         }
         let activity = self.program.ops()[exchange.participants[0].op].activity;
         if self.machine.supposition.instant.contains(activity) {
-            for op in exchange.ops() {
+            for op in ops() {
                 self.events.schedule(self.now, EventClass::Finish, Event::PartEnds(op));
             }
             return;
         }
         if let Some(folded) = &exchange.folded {
-            self.begin_folded(exchange, folded);
+            self.begin_folded(exchange, folded, ops());
             return;
         }
         let plan = &exchange.plan;
@@ -357,21 +369,19 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
 
     /// A folded exchange takes as long as all the groups that it stands for do at once, with nothing else
     /// on the network.
-    fn begin_folded(&mut self, exchange: &Exchange, folded: &Folded) {
+    fn begin_folded(&mut self, exchange: &Exchange, folded: &Folded, ops: impl Iterator<Item = OpId>) {
         let Machine { topology, network, folded: times, .. } = &mut *self.machine;
         let timed = times.of(exchange, folded, topology, &mut **network);
         let last = |ops: &[usize]| ops.iter().map(|&at| timed.ends[at]).max().unwrap_or_default();
         // A send has one op for both of its members.
         let before = exchange.plan.wire().overhead;
-        let parts: Vec<SimDuration> = if exchange.is_send() {
-            vec![before + last(&[0, 1])]
-        } else {
-            (0..folded.simulated.len()).map(|at| before + last(&[at])).collect()
-        };
-        for (op, &part) in exchange.ops().zip(&parts) {
+        let mut end = self.now;
+        for (at, op) in ops.enumerate() {
+            let part = before + if exchange.is_send() { last(&[0, 1]) } else { last(&[at]) };
             self.events.schedule(self.now + part, EventClass::Finish, Event::PartEnds(op));
+            end = end.max(self.now + part);
         }
-        let end = self.now + parts.iter().copied().max().unwrap_or_default();
+        self.met += u64::from(self.machine.folded.goes_on(&timed, self.now, end));
         self.tell_folded(exchange, timed.moved, end);
     }
 
@@ -379,7 +389,7 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
     fn tell_folded(&mut self, exchange: &Exchange, bytes: Bytes, end: SimTime) {
         let op = &self.program.ops()[exchange.participants[0].op];
         self.listener.carried(Carried {
-            route: Arc::from([]),
+            route: self.nowhere.clone(),
             start: self.now,
             end,
             activity: op.activity,
@@ -422,7 +432,7 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
         let bytes = exchange.plan.bytes_of(id, exchange.bytes);
         let flow = exchange.plan.flow(id, exchange.bytes, &route, self.machine.topology);
         let route = flow.route.clone();
-        let flow = self.machine.network.start(self.now, flow);
+        let flow = exchange.plan.send(flow, self.now, &mut *self.machine.network);
         let on_its_way = OnItsWay { collective, transfer: id, route, bytes, left_at: self.now };
         self.flows.insert(flow, on_its_way);
     }
@@ -465,9 +475,8 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
     /// Tells the interpreter that an op starts, and allocates what it is the first to use.
     fn begin(&mut self, op: OpId) {
         self.began[op] = self.now;
-        for buffer in self.program.touched(op) {
-            let about = &self.program.buffers()[buffer];
-            if about.slot.is_none() && self.liveness.first_use(buffer) {
+        for (buffer, about) in self.program.touched(op) {
+            if self.liveness.first_use(buffer, about) {
                 self.machine.memory.allocate(about, self.now, self.listener);
             }
         }
@@ -477,9 +486,8 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
     /// Tells everyone that an op has ended, frees what it was the last to use, and starts what waited.
     fn op_ends(&mut self, op: OpId) {
         self.interpreter.finish(self.program, op);
-        for buffer in self.program.touched(op) {
-            let about = &self.program.buffers()[buffer];
-            if about.slot.is_none() && self.liveness.last_use(buffer) {
+        for (buffer, about) in self.program.touched(op) {
+            if self.liveness.last_use(buffer) {
                 self.machine.memory.free(about, self.now, self.listener);
                 self.interpreter.free(buffer);
             }

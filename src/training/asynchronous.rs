@@ -95,7 +95,7 @@ pub(super) fn run_asynchronous(
             evaluate(plan, state, values)
         });
         let events = if last { ran.events } else { 0 };
-        let report = StepReport { step, end, duration: end.since(start), loss, held_out, events };
+        let report = StepReport { step, end, duration: end.since(start), loss, held_out, events, met: 0 };
         observer.step(&report);
         outcome.steps.push(report);
         start = end;

@@ -163,6 +163,16 @@ impl TrainingPlan {
         if self.folded { self.mesh.ranks() / self.mesh.pipeline } else { 1 }
     }
 
+    /// What a simulated rank's lane is called: itself, or the ranks that it stands for.
+    pub fn lane_name(&self, rank: Rank) -> String {
+        let each = self.ranks_of_each();
+        if each == 1 || rank.0 >= self.mesh.ranks() {
+            return rank.to_string();
+        }
+        // Those of a stage are numbered one after the other.
+        format!("ranks {}–{}", rank.0, rank.0 + each - 1)
+    }
+
     /// The groups that do at the same time what a group with a simulated rank does, that group first:
     /// what it becomes when data, context and tensor coordinates are shifted.
     pub fn mirrored(&self, group: &[Rank]) -> Vec<Vec<Rank>> {
@@ -180,6 +190,10 @@ impl TrainingPlan {
                     tensor: (at.tensor + by.tensor) % mesh.tensor,
                 })
             };
+            // Most groups are met again by their first rank.
+            if group.first().is_some_and(|first| taken[shifted(first).index()]) {
+                continue;
+            }
             let other: Vec<Rank> = group.iter().map(shifted).collect();
             if other.iter().any(|rank| taken[rank.index()]) {
                 continue;

@@ -122,7 +122,7 @@ pub fn piece_costs(plan: &TrainingPlan, compute: &dyn ComputeModel) -> Vec<Piece
         // What is sent on is not kept for that.
         if op.activity != Activity::PipelineComm {
             let after = Some(id) > last_forward[stage.0 as usize];
-            program.touched(id).for_each(|buffer| used[buffer][usize::from(after)] = true);
+            program.touched(id).for_each(|(buffer, _)| used[buffer][usize::from(after)] = true);
         }
     }
     let stage_of = |rank: Rank| mesh.coordinates(rank).pipeline as usize;

@@ -72,6 +72,8 @@ pub struct StepReport {
     pub held_out: Option<f64>,
     /// Events processed.
     pub events: u64,
+    /// Exchanges that met others on a link where ranks are folded, which knows nothing of it.
+    pub met: u64,
 }
 
 /// What came of a run.
@@ -237,7 +239,8 @@ pub(super) fn report_step(
         Some(values) if observer.wants_evaluation(step) => Some(evaluate(plan, state, values)),
         _ => None,
     };
-    Ok(StepReport { step, end: ran.end, duration: ran.duration(), loss, held_out, events: ran.events })
+    let Outcome { end, events, met, .. } = ran;
+    Ok(StepReport { step, end, duration: ran.duration(), loss, held_out, events, met })
 }
 
 /// Programs by what the sync does in a step: two steps that exchange the same share one.

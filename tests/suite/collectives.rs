@@ -4,13 +4,14 @@
 use std::sync::Arc;
 
 use trainyard::collective::algorithms::Auto;
+use trainyard::collective::lone::LoneRings;
 use trainyard::collective::{
     AlgorithmSpec, Collective, CollectiveKind, CommPlan, Member, Reduction, execute, oracle, timing,
 };
 use trainyard::hardware::{DeviceSpec, LinkClass, LinkSpec, Topology};
 use trainyard::ids::{DeviceId, Id, TransferId};
 use trainyard::network::{NetworkSpec, links_of};
-use trainyard::units::Bytes;
+use trainyard::units::{Bytes, SimTime};
 
 fn h100() -> Arc<DeviceSpec> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/topologies/devices/h100_sxm.yaml");
@@ -76,6 +77,7 @@ fn every_case(check: impl Fn(&str, CollectiveKind, u32, &CommPlan)) {
     let parameters = [
         r#"{"ring": {"channels": 4}}"#,
         r#"{"synthesized": {"chunks": 3, "tries": 2, "seed": 7}}"#,
+        r#"{"ring": {"channels": 2, "chunks": 3}}"#,
         r#"{"hierarchical": {"by": ["direct", "halving_doubling"]}}"#,
         r#"{"hierarchical": {"by": ["bruck"], "dimensions": [2, 2, 3]}}"#,
         r#"{"hierarchical": {"dimensions": [2, 2, 2, 2], "by": ["ring", "bruck"]}}"#,
@@ -407,4 +409,66 @@ fn auto_changes_protocol_with_size() {
     assert_eq!(chosen(1 << 10).protocol, "ll");
     assert_eq!(chosen(1 << 28).protocol, "simple");
     assert_eq!(chosen(1 << 28).algorithm.name(), "ring");
+}
+
+/// A ring of cables, every seventh of which is slower and longer than the others.
+fn circle(n: u32) -> Topology {
+    let spec = h100();
+    let mut builder = Topology::builder("circle");
+    let node = builder.add_node();
+    let devices: Vec<_> =
+        (0..n).map(|index| builder.add_device(format!("gpu{index}"), &spec, node)).collect();
+    for (index, &device) in devices.iter().enumerate() {
+        let link = match index % 7 {
+            6 => LinkSpec::new(LinkClass::Nvlink, 60e9, 900),
+            _ => LinkSpec::new(LinkClass::Nvlink, 100e9, 500),
+        };
+        builder.connect(device, devices[(index + 1) % devices.len()], link);
+    }
+    builder.devices_forward();
+    builder.build().unwrap()
+}
+
+/// Rings that meet no other are timed message by message; as flows of a network, all that share links
+/// together, they take as long to the picosecond.
+#[test]
+fn lone_rings_take_as_long_as_their_flows() {
+    let algorithms = ["ring", "ring: {chunks: 4}", "ring: {channels: 2, chunks: 3}"];
+    let kinds = [CollectiveKind::AllReduce, CollectiveKind::ReduceScatter, CollectiveKind::AllGather];
+    let mut alone = 0;
+    for (n, topology) in (1..=16).flat_map(|n| [(n, star(n)), (n, circle(n.max(3)))]) {
+        for (algorithm, kind) in algorithms.iter().flat_map(|algorithm| kinds.map(|kind| (algorithm, kind))) {
+            let algorithm: AlgorithmSpec = serde_yaml::from_str(algorithm).unwrap();
+            for bytes in [Bytes(1), Bytes(4096 * u64::from(n)), Bytes((1 << 20) + 5)] {
+                for network in ["fluid", "analytic"] {
+                    let network = NetworkSpec::from_name(network).unwrap();
+                    let call = Collective { kind, bytes, group: (0..n).map(DeviceId).collect() };
+                    let plan = algorithm.plan(&call, &topology);
+                    let mut model = network.model(&links_of(&topology));
+                    let lone = LoneRings::of(&plan, &call.group, &topology, &*model);
+                    let Some(ends) = lone.and_then(|rings| rings.ends(&plan, bytes)) else { continue };
+                    let last = timing::through(&call, &plan, &topology, &mut *model, SimTime::ZERO);
+                    assert_eq!(ends.into_iter().max(), Some(last.since(SimTime::ZERO)), "{n} {algorithm:?}");
+                    alone += 1;
+                }
+            }
+        }
+    }
+    assert!(alone > 400, "only {alone} cases were timed alone");
+}
+
+/// In c chunks a round takes α and a chunk, or a piece where that is longer, and what is left of the last
+/// piece comes behind: 1 MiB on 8 devices is a piece of 0.29 µs, so α = 1 µs is not hidden whole.
+#[test]
+fn chunks_hide_latency() {
+    let piece = f64::from(1 << 20) / 8.0 / BANDWIDTH;
+    assert_takes("ring", CollectiveKind::AllReduce, 8, 1 << 20, 14.0 * (ALPHA + piece));
+    for chunks in [2.0, 8.0] {
+        let round = (ALPHA + piece / chunks).max(piece);
+        let expected = 13.0 * round + ALPHA + piece;
+        assert_takes(&format!("ring: {{chunks: {chunks}}}"), CollectiveKind::AllReduce, 8, 1 << 20, expected);
+    }
+    // 64 MiB: a piece of 18.6 µs hides it.
+    let piece = f64::from(1 << 26) / 8.0 / BANDWIDTH;
+    assert_takes("ring: {chunks: 8}", CollectiveKind::AllReduce, 8, 1 << 26, 14.0 * piece + ALPHA);
 }

@@ -1,7 +1,11 @@
 //! Ranks that do the same are simulated once: the same step as with every rank simulated.
 
+use trainyard::ids::StepIndex;
 use trainyard::metrics::{TrainingRecord, TrainingRecorder};
+use trainyard::runtime::{Machine, NoValues};
+use trainyard::trace::Recording;
 use trainyard::training;
+use trainyard::training::lower::{lower, lower_every_pass};
 
 use crate::runs::scenario;
 
@@ -70,4 +74,48 @@ fn a_trillion_parameters_are_timed() {
     let mut recorder = TrainingRecorder::new(plan.simulated_ranks().collect(), 1, 0, |_| ());
     training::run(plan, &state, &*scenario.compute, scenario.network_model(), None, &mut recorder).unwrap();
     assert_eq!(recorder.finish().breakdowns[0].ranks().count(), 64);
+}
+
+/// Micro-batches that repeat the first one's passes: the same spans, arrows and memory as with every pass
+/// written out.
+#[test]
+fn repeated_passes_are_those_written_out() {
+    let eager = "software=eager";
+    for changes in [
+        vec!["training.global_batch=64"],
+        vec!["training.global_batch=64", "parallel.schedule=gpipe", "recompute=full", eager],
+        vec!["training.global_batch=64", "parallel.schedule=interleaved", "recompute=selective"],
+        vec!["training.global_batch=64", "parallel.schedule=zb_h1", "parallel.tensor=4"],
+        vec!["training.global_batch=64", "parallel.schedule=zb_v", "parallel.sequence_parallel=true"],
+        vec!["training.global_batch=64", "parallel.zero=1", "parallel.data=4", "recompute=full"],
+        vec!["training.global_batch=64", "parallel.zero=3", "parallel.data=4"],
+        vec!["training.global_batch=64", "parallel.pipeline=1", "training.gradient_clipping=1.0"],
+        vec!["training.global_batch=64", "parallel.schedule=dual_pipe", "parallel.tensor=4"],
+    ] {
+        let always = ["numeric=false", "training.steps=1", "model.gpt.layers=8"];
+        let scenario = scenario("gpt_3d", &[&always[..], &changes].concat());
+        let scenario = scenario.unwrap_or_else(|m| panic!("{}", m.render()));
+        let (plan, state) = (&scenario.plan, scenario.state());
+        assert!(plan.folded, "{changes:?}");
+        let [repeated, written] = [lower, lower_every_pass].map(|lower| {
+            let program = lower(plan, &state, StepIndex(0)).unwrap();
+            let mut machine = Machine::new(
+                &plan.topology,
+                plan.placement.clone(),
+                &*scenario.compute,
+                scenario.network_model(),
+            );
+            machine.hand_over(plan.software.dispatch());
+            let mut recording = Recording::default();
+            machine.run(&program, &mut NoValues, &mut recording).unwrap();
+            (recording, program.ops().len(), program.buffers().len())
+        });
+        assert_eq!(repeated.1, written.1, "{changes:?}");
+        assert_eq!(repeated.0.spans, written.0.spans, "{changes:?}");
+        assert_eq!(repeated.0.arrows, written.0.arrows, "{changes:?}");
+        assert_eq!(repeated.0.memory, written.0.memory, "{changes:?}");
+        // In these no pass repeats the first micro-batch's, or passes of one share what they hold.
+        let whole = ["dual_pipe", "zero=3", "gpipe"].iter().any(|name| changes.concat().contains(name));
+        assert_eq!(repeated.2 < written.2, !whole, "{changes:?}: {} of {} buffers", repeated.2, written.2);
+    }
 }

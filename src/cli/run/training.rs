@@ -24,7 +24,7 @@ pub(crate) fn run(
         // Nothing is computed of what would not fit.
         check_memory(scenario, again)?;
     }
-    let (record, failure) = train(scenario, name);
+    let (record, failure) = train(scenario, name, report);
     if let Some(why) = failure {
         return Err(Failure::Run(why));
     }
@@ -32,7 +32,13 @@ pub(crate) fn run(
         check_memory(scenario, again)?;
     }
     let mut notes = scenario.notes.clone();
-    let events = record.steps[record.median_step()].events;
+    let StepReport { events, met, .. } = record.steps[record.median_step()];
+    if met > 0 {
+        notes.push(format!(
+            "{met} exchanges of a step began on links where others were under way, of which ranks simulated once know \
+             nothing: the step may be a little longer than told (`fold: never` shares links)"
+        ));
+    }
     let explanation = if explain || events <= MOST_EVENTS {
         explained(scenario, &record).map_err(|failure| Failure::Run(failure.to_string()))?
     } else {
@@ -97,8 +103,13 @@ fn explained(
     why::explain(&run, report).map(Some)
 }
 
-/// Trains a scenario under a progress line; what had been recorded stands if it fails.
-pub(crate) fn train(scenario: &TrainingScenario, name: &str) -> (TrainingRecord, Option<String>) {
+/// Trains a scenario under a progress line, with one step kept whole where it is to be shown; what had been
+/// recorded stands if it fails.
+pub(crate) fn train(
+    scenario: &TrainingScenario,
+    name: &str,
+    shows: bool,
+) -> (TrainingRecord, Option<String>) {
     let plan = &scenario.plan;
     let state = scenario.state();
     let mut values: Option<Values> = scenario.values(&state);
@@ -109,6 +120,9 @@ pub(crate) fn train(scenario: &TrainingScenario, name: &str) -> (TrainingRecord,
         scenario.file.training.evaluate_every,
         |step: &StepReport| progress.tell(u64::from(step.step.0) + 1, || step_line(name, plan.steps, step)),
     );
+    if !shows {
+        recorder = recorder.without_whole_step();
+    }
     let (compute, values) = (&*scenario.compute, values.as_mut());
     let ran = match &scenario.recovery {
         None if !scenario.disturbances.any() => {

@@ -54,6 +54,26 @@ registry! {
     }
 }
 
+impl AlgorithmSpec {
+    /// The same algorithm with what follows itself cut into this many chunks.
+    ///
+    /// # Errors
+    /// When nothing of it does.
+    pub fn in_chunks(mut self, count: u32) -> Result<Self, String> {
+        match &mut self {
+            AlgorithmSpec::Ring(ring) => ring.chunks = Some(count),
+            AlgorithmSpec::DoubleBinaryTree(tree) => tree.chunks = count,
+            AlgorithmSpec::Chain(chain) => chain.chunks = count,
+            AlgorithmSpec::Hierarchical(hierarchical) => hierarchical.chunks = count,
+            AlgorithmSpec::Nvls(nvls) => nvls.chunks = count,
+            _ => return Err(CHUNKED.to_owned()),
+        }
+        Ok(self)
+    }
+}
+
+const CHUNKED: &str = "only `ring`, `double_binary_tree`, `chain`, `hierarchical` and `nvls` go in chunks";
+
 /// Turns a call into transfers.
 ///
 /// Contract: the plan does what its kind promises, by the [oracle](crate::collective::oracle), and its

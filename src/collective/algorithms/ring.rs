@@ -5,6 +5,9 @@
 //! 2(n−1)(α + S/(n·B)) for an all-reduce and half of it for its halves. Broadcast and reduce go along
 //! the ring in pieces, which follow each other: (n − 2 + c)(α + S/(c·B)) with c pieces.
 //!
+//! The rounds may be cut into chunks too: a member passes a chunk on while the next one is on its way to
+//! it, so that a round takes the greater of S/(n·B) and α + S/(c·n·B) (NCCL's slices).
+//!
 //! With several channels the buffer is cut once more, and each channel has a ring of its own: every
 //! second one runs the other way around, and between the nodes of a machine each channel crosses at
 //! another device, so that all network cards work at once (as NCCL's rings do).
@@ -13,7 +16,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{all_to_all, nodes_of, root_of, send};
 use crate::collective::algorithms::CollectiveAlgorithm;
-use crate::collective::{Action, Collective, CollectiveKind, CommPlan, Member, PlanBuilder, Transfer};
+use crate::collective::{
+    Action, Collective, CollectiveKind, CommPlan, Member, Passes, PlanBuilder, Rings, Transfer,
+};
 use crate::hardware::Topology;
 
 /// Rings.
@@ -22,47 +27,42 @@ use crate::hardware::Topology;
 pub struct Ring {
     /// How many rings share the work; the first runs in member order.
     pub channels: u16,
-    /// Pieces in which a broadcast or a reduce follows itself around a ring.
-    pub chunks: u32,
+    /// Chunks in which what goes around follows itself; unless given, a broadcast or a reduce in 8, and the
+    /// pieces of the other kinds whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chunks: Option<u32>,
 }
 
 impl Default for Ring {
     fn default() -> Self {
-        Ring { channels: 1, chunks: 8 }
+        Ring { channels: 1, chunks: None }
     }
 }
+
+/// Chunks of a broadcast or a reduce.
+const CHUNKS_ALONG: u32 = 8;
 
 impl CollectiveAlgorithm for Ring {
     fn plan(&self, call: &Collective, topology: &Topology) -> CommPlan {
         let n = call.members();
         let channels = u32::from(self.channels.max(1));
-        let rings = || (0..channels).map(|channel| Circle::new(channel, channels, call, topology));
+        let rings = || (0..channels).map(|channel| Circle::new(channel, call, topology));
+        let in_rounds = |passes| {
+            let orders = rings().map(|ring| ring.order).collect();
+            CommPlan::of_rings(Rings::new(orders, self.chunks.unwrap_or(1).max(1), passes))
+        };
         match call.kind {
             CollectiveKind::SendReceive => send(),
             CollectiveKind::AllToAll => all_to_all(n),
             CollectiveKind::Broadcast { .. } | CollectiveKind::Reduce { .. } => {
-                let chunks = self.chunks.max(1);
+                let chunks = self.chunks.unwrap_or(CHUNKS_ALONG).max(1);
                 let mut plan = PlanBuilder::new(n, channels * chunks).in_order();
                 rings().for_each(|ring| ring.along(call.kind, chunks, &mut plan));
                 plan.build()
             }
-            CollectiveKind::AllReduce => {
-                let mut plan = PlanBuilder::new(n, n * channels);
-                // After reduce-scatter a member has the sum of its piece, with which all-gather begins.
-                rings().for_each(|ring| ring.reduce_scatter(&mut plan));
-                rings().for_each(|ring| ring.all_gather(&mut plan));
-                plan.build()
-            }
-            CollectiveKind::ReduceScatter => {
-                let mut plan = PlanBuilder::new(n, n * channels);
-                rings().for_each(|ring| ring.reduce_scatter(&mut plan));
-                plan.build()
-            }
-            CollectiveKind::AllGather => {
-                let mut plan = PlanBuilder::new(n, n * channels);
-                rings().for_each(|ring| ring.all_gather(&mut plan));
-                plan.build()
-            }
+            CollectiveKind::AllReduce => in_rounds(Passes::AllReduce),
+            CollectiveKind::ReduceScatter => in_rounds(Passes::ReduceScatter),
+            CollectiveKind::AllGather => in_rounds(Passes::AllGather),
         }
     }
 }
@@ -70,13 +70,12 @@ impl CollectiveAlgorithm for Ring {
 /// One ring.
 struct Circle {
     channel: u32,
-    channels: u32,
     /// The members, from one to the next.
     order: Vec<Member>,
 }
 
 impl Circle {
-    fn new(channel: u32, channels: u32, call: &Collective, topology: &Topology) -> Self {
+    fn new(channel: u32, call: &Collective, topology: &Topology) -> Self {
         let mut order: Vec<Member> = match nodes_of(call, topology) {
             Some(per_node) if channel > 0 && per_node > 1 => through_nodes(channel, per_node, call.members()),
             _ => (0..call.members()).map(Member).collect(),
@@ -84,29 +83,7 @@ impl Circle {
         if channel % 2 == 1 {
             order.reverse();
         }
-        Circle { channel, channels, order }
-    }
-
-    /// Piece i starts after its owner and ends, summed, at its owner.
-    fn reduce_scatter(&self, plan: &mut PlanBuilder) {
-        let n = self.order.len();
-        for round in 0..n.saturating_sub(1) {
-            plan.transfers((0..n).map(|at| self.step(at, (at + 2 * n - 1 - round) % n, Action::Reduce)));
-        }
-    }
-
-    /// Piece i starts at its owner and ends everywhere.
-    fn all_gather(&self, plan: &mut PlanBuilder) {
-        let n = self.order.len();
-        for round in 0..n.saturating_sub(1) {
-            plan.transfers((0..n).map(|at| self.step(at, (at + n - round) % n, Action::Copy)));
-        }
-    }
-
-    /// The channel's share of the piece of whoever stands at `owner`, from place `at` to the next.
-    fn step(&self, at: usize, owner: usize, action: Action) -> Transfer {
-        let piece = self.order[owner].0 * self.channels + self.channel;
-        self.hop(at, piece, action)
+        Circle { channel, order }
     }
 
     fn hop(&self, at: usize, piece: u32, action: Action) -> Transfer {

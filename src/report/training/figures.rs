@@ -46,7 +46,7 @@ pub(super) fn loss(record: &TrainingRecord) -> Option<Svg> {
 }
 
 /// One step: a lane for each rank and stream, micro-batch numbers in the passes.
-pub(super) fn timeline(step: &ShownStep) -> Svg {
+pub(super) fn timeline(step: &ShownStep, plan: &TrainingPlan) -> Svg {
     let mut by_lane: BTreeMap<(Rank, Stream), Vec<&Span>> = BTreeMap::new();
     for span in &step.recording.spans {
         if let Lane::Rank(rank, stream) = span.lane {
@@ -55,7 +55,7 @@ pub(super) fn timeline(step: &ShownStep) -> Svg {
     }
     let mut timeline = Timeline::new(format!("Step {}, rank by rank", step.step.0), step.start, step.end);
     for (lane, ((rank, stream), spans)) in by_lane.iter().enumerate() {
-        timeline.lanes.push(TimelineLane { group: rank.to_string(), name: stream.name().into() });
+        timeline.lanes.push(TimelineLane { group: plan.lane_name(*rank), name: stream.name().into() });
         timeline.spans.extend(spans.iter().map(|span| timeline_span(lane, span)));
         timeline.captions.extend(passes(lane, spans));
     }
@@ -105,10 +105,10 @@ fn passes(lane: usize, spans: &[&Span]) -> Vec<TimelineCaption> {
 }
 
 /// Where each rank's time went: a stacked bar a rank.
-pub(super) fn breakdown(breakdown: &Breakdown) -> Svg {
+pub(super) fn breakdown(breakdown: &Breakdown, plan: &TrainingPlan) -> Svg {
     let parts = parts_of(&[breakdown]);
     let bar = |rank: Rank| Bar {
-        name: rank.to_string(),
+        name: plan.lane_name(rank),
         values: parts.iter().map(|&part| breakdown.of(rank, part).seconds()).collect(),
     };
     StackedBars {

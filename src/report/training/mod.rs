@@ -35,7 +35,7 @@ pub fn artefacts(
         Artefact::text("summary.json", json + "\n"),
     ];
     if let Some(step) = &record.shown {
-        files.push(Artefact::text("trace.json", perfetto::trace(step, &plan.topology)));
+        files.push(Artefact::text("trace.json", perfetto::trace(step, plan)));
     }
     files.extend(
         figures.into_iter().map(|figure| Artefact::text(format!("{}.svg", figure.name), figure.svg.as_str())),
@@ -80,17 +80,21 @@ fn drawn(plan: &TrainingPlan, record: &TrainingRecord, explanation: Option<&Expl
         recovered::progress(record),
     );
     if let Some(step) = &record.shown {
+        let each = plan.ranks_of_each();
+        let folded =
+            format!(" Ranks of a stage that do the same at the same time, {each} each, have one lane.");
         let caption = format!(
-            "{}: what each stream of each rank did; numbers are micro-batches. trace.json opens in Perfetto.",
-            step.step
+            "{}: what each stream of each rank did; numbers are micro-batches.{} trace.json opens in Perfetto.",
+            step.step,
+            if each > 1 { &folded } else { "" }
         );
-        add("timeline", "Timeline of one step", caption, Some(figures::timeline(step)));
+        add("timeline", "Timeline of one step", caption, Some(figures::timeline(step, plan)));
     }
     add(
         "breakdown",
         "Where the time went",
         "A step of each rank, median or mean. Communication counts where no computation hides it.".into(),
-        Some(figures::breakdown(&record.typical_step(plan.steps_differ()))),
+        Some(figures::breakdown(&record.typical_step(plan.steps_differ()), plan)),
     );
     add(
         "waterfall",

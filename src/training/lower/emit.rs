@@ -12,7 +12,8 @@ use crate::hardware::Precision;
 use crate::ids::{BufferId, CollectiveId, DeviceId, IdVec, MicroBatch, OpId, Rank, SlotId, Stage};
 use crate::model::Piece;
 use crate::program::{
-    Builder, ExchangeSpec, Folded, Formula, InstructionSpec, OpLabel, OpSpec, Part, Program, Reduction,
+    Builder, ExchangeSpec, Folded, Formula, InstructionSpec, OpLabel, OpSpec, Part, PatternId, Program,
+    Reduction,
 };
 use crate::trace::{Activity, MemoryUse, Stream};
 use crate::training::TrainingPlan;
@@ -35,6 +36,8 @@ pub(super) struct Emitter<'a> {
     activity: Activity,
     label: OpLabel,
     plans: BTreeMap<(&'static str, Bytes, Vec<Rank>), Planned>,
+    /// The groups that a group stands for.
+    mirrored: BTreeMap<Vec<Rank>, Arc<Folded>>,
     /// Weights that replicas share, gathered for their next use, and gradients of one micro-batch.
     gathered: BTreeMap<(Rank, Piece), Vec<BufferId>>,
     fresh: BTreeMap<(Rank, Piece), Vec<BufferId>>,
@@ -55,6 +58,7 @@ impl<'a> Emitter<'a> {
             activity: Activity::Other,
             label: OpLabel::default(),
             plans: BTreeMap::new(),
+            mirrored: BTreeMap::new(),
             gathered: BTreeMap::new(),
             fresh: BTreeMap::new(),
             last: IdVec::filled(None, ranks),
@@ -77,6 +81,21 @@ impl<'a> Emitter<'a> {
         self.activity = activity;
         self.label = OpLabel { name, stage: Some(stage), micro_batch: Some(micro_batch), layer: None };
         self.put_off = false;
+    }
+
+    /// What is written from here on is a pass that others will repeat.
+    pub(super) fn begin_pattern(&mut self) {
+        self.builder.begin_pattern();
+    }
+
+    /// The pass ends here.
+    pub(super) fn end_pattern(&mut self) -> PatternId {
+        self.builder.end_pattern()
+    }
+
+    /// Does what a pass did, with another micro-batch.
+    pub(super) fn repeat(&mut self, pattern: PatternId, micro_batch: MicroBatch) {
+        self.builder.repeat(pattern, micro_batch);
     }
 
     /// What the ops from now on are called when they belong to no micro-batch.
@@ -415,19 +434,21 @@ impl<'a> Emitter<'a> {
     /// training is folded, with the groups that it stands for.
     fn plan_of(&mut self, kind: CollectiveKind, bytes: Bytes, ranks: &[Rank]) -> Planned {
         let plan = self.plan;
+        let devices =
+            |ranks: &[Rank]| -> Vec<DeviceId> { ranks.iter().map(|&rank| plan.placement[rank]).collect() };
+        let mirrored = &mut self.mirrored;
         let known = self.plans.entry((kind.name(), bytes, ranks.to_vec()));
         let make = || {
-            let devices = |ranks: &[Rank]| -> Vec<DeviceId> {
-                ranks.iter().map(|&rank| plan.placement[rank]).collect()
-            };
             let call = Collective { kind, bytes, group: devices(ranks).into() };
-            let mirrored = || {
+            let stand_for = || {
                 let groups = plan.mirrored(ranks).iter().map(|group| devices(group)).collect();
                 let members = (0_u32..).zip(ranks).filter(|(_, rank)| plan.simulates(**rank));
                 Arc::new(Folded { groups, simulated: members.map(|(at, _)| Member(at)).collect() })
             };
             let transfers = algorithm_of(plan, &call).plan(&call, &plan.topology);
-            (Arc::new(transfers), plan.folded.then(mirrored))
+            let folded =
+                plan.folded.then(|| mirrored.entry(ranks.to_vec()).or_insert_with(stand_for).clone());
+            (Arc::new(transfers), folded)
         };
         known.or_insert_with(make).clone()
     }

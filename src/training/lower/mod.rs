@@ -11,6 +11,7 @@ mod emit;
 mod gossip;
 mod gpt;
 mod kernels;
+mod repeats;
 mod sharing;
 mod sync;
 
@@ -25,6 +26,7 @@ use crate::program::{Formula, InstructionSpec, Program};
 use crate::trace::{Activity, MemoryUse};
 use crate::training::TrainingPlan;
 use crate::training::lower::emit::Emitter;
+use crate::training::lower::repeats::Passes;
 use crate::training::schedule::{Orders, Pass, PipelineOp};
 use crate::training::state::State;
 use crate::training::sync::SyncAction;
@@ -83,10 +85,17 @@ impl std::error::Error for Deadlock {}
 /// # Errors
 /// When the schedule's orders wait for each other in a circle.
 pub fn lower(plan: &TrainingPlan, state: &State, step: StepIndex) -> Result<Program, Deadlock> {
-    let mut lowering = Lowering::new(plan, state, step);
-    lowering.passes(&plan.schedule.order(plan.shape()))?;
-    lowering.synchronise_and_update();
-    Ok(lowering.emitter.build())
+    let orders = plan.schedule.order(plan.shape());
+    let lowered = Passes::of(plan, &orders);
+    Lowering { lowered, ..Lowering::new(plan, state, step) }.whole_step(&orders)
+}
+
+/// The same with every pass written out, though it may repeat another: a twin for tests.
+///
+/// # Errors
+/// As [`lower`].
+pub fn lower_every_pass(plan: &TrainingPlan, state: &State, step: StepIndex) -> Result<Program, Deadlock> {
+    Lowering::new(plan, state, step).whole_step(&plan.schedule.order(plan.shape()))
 }
 
 /// The forward passes alone of one step's batch: for the loss on data that training never sees.
@@ -112,6 +121,7 @@ struct Lowering<'a> {
     trains: bool,
     pieces: Vec<Piece>,
     emitter: Emitter<'a>,
+    lowered: Passes,
     /// Activations that have been sent to a cell, and gradients that have.
     arrived_forward: BTreeMap<Key, PerRank>,
     arrived_backward: BTreeMap<Key, PerRank>,
@@ -141,6 +151,7 @@ impl<'a> Lowering<'a> {
             trains: true,
             pieces: plan.model.pieces(),
             emitter: Emitter::new(plan, state),
+            lowered: Passes::default(),
             arrived_forward: BTreeMap::new(),
             arrived_backward: BTreeMap::new(),
             targets: BTreeMap::new(),
@@ -154,6 +165,12 @@ impl<'a> Lowering<'a> {
             buckets_packed: 0,
             ahead: 0,
         }
+    }
+
+    fn whole_step(mut self, orders: &Orders) -> Result<Program, Deadlock> {
+        self.passes(orders)?;
+        self.synchronise_and_update();
+        Ok(self.emitter.build())
     }
 
     /// Every pass of every stage, in an order in which each finds what it needs.
@@ -180,33 +197,50 @@ impl<'a> Lowering<'a> {
 
     fn is_ready(&self, op: PipelineOp) -> bool {
         let stage = op.stage;
-        let key = (0, stage, op.micro_batch);
+        let done = |pass, stage| self.lowered.done(PipelineOp { pass, stage, ..op });
         match op.pass {
-            Pass::Forward => self.is_first(stage) || self.arrived_forward.contains_key(&key),
+            Pass::Forward => self.is_first(stage) || done(Pass::Forward, Stage(stage.0 - 1)),
             Pass::Backward | Pass::BackwardInput => {
-                self.saved.contains_key(&key)
-                    && (self.is_last(stage) || self.arrived_backward.contains_key(&key))
+                let behind = Stage(stage.0 + 1);
+                let arrived = || done(Pass::Backward, behind) || done(Pass::BackwardInput, behind);
+                done(Pass::Forward, stage) && (self.is_last(stage) || arrived())
             }
-            Pass::BackwardWeight => self.put_off.contains_key(&(stage, op.micro_batch)),
+            Pass::BackwardWeight => done(Pass::BackwardInput, stage),
         }
     }
 
     fn pass(&mut self, op: PipelineOp) {
+        match self.lowered.pattern(op) {
+            Some(pattern) => self.emitter.repeat(pattern, op.micro_batch),
+            None => self.write_pass(op),
+        }
+        self.lowered.note(op);
+        if matches!(op.pass, Pass::Backward | Pass::BackwardWeight) {
+            self.weight_passes_left[op.stage] -= 1;
+            if self.weight_passes_left[op.stage] == 0 {
+                self.reduce_gradients(op.stage);
+            }
+        }
+    }
+
+    fn write_pass(&mut self, op: PipelineOp) {
         let replicas = 0..self.plan.simulated_replicas();
         let cells: Vec<Cell> = replicas.map(|replica| self.cell(replica, op.stage, op.micro_batch)).collect();
         for cell in &cells {
             self.zero_at_first_use(cell);
+        }
+        let is_pattern = self.lowered.is_pattern(op);
+        if is_pattern {
+            self.emitter.begin_pattern();
         }
         match op.pass {
             Pass::Forward => self.forward(&cells, op),
             Pass::Backward | Pass::BackwardInput => self.backward(&cells, op),
             Pass::BackwardWeight => self.backward_weight(&cells, op),
         }
-        if matches!(op.pass, Pass::Backward | Pass::BackwardWeight) {
-            self.weight_passes_left[op.stage] -= 1;
-            if self.weight_passes_left[op.stage] == 0 {
-                self.reduce_gradients(op.stage);
-            }
+        if is_pattern {
+            let pattern = self.emitter.end_pattern();
+            self.lowered.keep(op, pattern);
         }
     }
 
