@@ -115,6 +115,11 @@ impl<'a> TrainingRecorder<'a> {
         }
     }
 
+    /// Keeps another step whole than the last.
+    pub fn showing(self, shown: StepIndex) -> Self {
+        TrainingRecorder { shown, ..self }
+    }
+
     /// What has been kept.
     pub fn finish(mut self) -> TrainingRecord {
         self.record.traffic = self.fold.traffic;

@@ -7,9 +7,9 @@ use crate::ids::{Rank, StepIndex};
 use crate::network::links_of;
 use crate::runtime::{Machine, NoValues};
 use crate::trace::{Activity, Label, Lane, Listener, MemoryChange, MemoryUse, Span};
-use crate::training::lower::lower;
+use crate::training::lower::{lower, lower_pipelined};
 use crate::training::state::State;
-use crate::training::{Setup, TrainingFailure};
+use crate::training::{Setup, TrainingFailure, TrainingPlan};
 use crate::units::{Bytes, SimDuration, SimTime};
 
 /// The rank that has least room to spare, or lacks most.
@@ -50,7 +50,15 @@ impl Tightest {
 pub fn tightest(setup: &Setup) -> Result<Tightest, TrainingFailure> {
     let plan = setup.plan;
     let state = State::new(plan);
-    let program = lower(plan, &state, StepIndex(0)).map_err(TrainingFailure::Deadlock)?;
+    let (program, steps) = match plan.schedule.stashing() {
+        None => (lower(plan, &state, StepIndex(0)), 1),
+        Some(_) => {
+            // Enough for the pipeline to fill, and for every version of the weights to be made.
+            let steps = (2 * plan.mesh.pipeline).div_ceil(plan.micro_batches).max(3).min(plan.steps);
+            (lower_pipelined(&TrainingPlan { steps, ..plan.clone() }, &state), steps)
+        }
+    };
+    let program = program.map_err(TrainingFailure::Deadlock)?;
     let network = setup.network.model(&links_of(&plan.topology));
     let mut machine = Machine::new(&plan.topology, plan.placement.clone(), setup.compute, network);
     machine.hand_over(plan.software.dispatch());
@@ -69,7 +77,7 @@ pub fn tightest(setup: &Setup) -> Result<Tightest, TrainingFailure> {
         at: peak.at.since(SimTime::ZERO),
         during: peak.during.clone(),
         by_use: peak.by_use,
-        step: ran.duration(),
+        step: SimDuration::from_picos(ran.duration().picos() / u64::from(steps)),
     })
 }
 

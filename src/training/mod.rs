@@ -12,6 +12,7 @@ pub mod disturbance;
 pub mod lower;
 pub mod memory;
 pub mod partition;
+mod pipelined;
 pub mod recompute;
 pub mod recovery;
 mod run;
@@ -100,14 +101,19 @@ impl TrainingPlan {
         PipelineShape { ranks: self.mesh.pipeline, micro_batches: self.micro_batches }
     }
 
+    /// Whether steps flow into one another: replicas step what servers keep, or the pipeline is never emptied.
+    pub fn is_asynchronous(&self) -> bool {
+        self.sync.server().is_some() || self.schedule.stashing().is_some()
+    }
+
     /// The last stage.
     pub fn last_stage(&self) -> Stage {
         Stage::from_index(self.stages.len() - 1)
     }
 
-    /// Which copy of the model a micro-batch goes through.
+    /// Which copy of the model a micro-batch goes through. Micro-batches count on over steps.
     pub fn copy_of(&self, micro_batch: MicroBatch) -> u32 {
-        micro_batch.0 / (self.micro_batches / self.schedule.copies()).max(1)
+        micro_batch.0 % self.micro_batches / (self.micro_batches / self.schedule.copies()).max(1)
     }
 
     /// Whether a rank is simulated itself, and not by another that does the same at the same time.

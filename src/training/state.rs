@@ -19,6 +19,7 @@ pub struct State {
     slots: IdVec<SlotId, Slot>,
     parameters: IdVec<Rank, BTreeMap<Piece, Vec<ParameterSlots>>>,
     losses: IdVec<Rank, Option<SlotId>>,
+    updates: IdVec<Rank, Option<SlotId>>,
 }
 
 /// A place that keeps numbers for the whole run.
@@ -45,6 +46,8 @@ pub struct ParameterSlots {
     pub elements: u64,
     /// The numbers themselves; nothing where replicas share them and gather them for each use.
     pub weight: Option<SlotId>,
+    /// Where other versions of them are kept, by turns, for micro-batches that are under way.
+    pub stash: Vec<SlotId>,
     /// Their gradient; nothing where it lives for a micro-batch and replicas share what is kept.
     pub gradient: Option<SlotId>,
     /// The optimiser's moments, none to two: of this replica's share where replicas share.
@@ -83,6 +86,14 @@ pub struct Served {
 }
 
 impl ParameterSlots {
+    /// Where a version of the numbers is kept.
+    pub fn version(&self, version: u32) -> Option<SlotId> {
+        match version as usize % (self.stash.len() + 1) {
+            0 => self.weight,
+            other => Some(self.stash[other - 1]),
+        }
+    }
+
     /// The numbers that the optimiser steps.
     pub fn stepped(&self) -> SlotId {
         match self.share {
@@ -156,15 +167,22 @@ impl State {
             slots: IdVec::new(),
             parameters: IdVec::filled(BTreeMap::new(), ranks),
             losses: IdVec::filled(None, ranks),
+            updates: IdVec::filled(None, ranks),
         };
         for (replica, copy) in plan.simulated_copies() {
             for (stage, held) in plan.stages.enumerate() {
+                let stashing = plan.schedule.stashing();
+                let versions = stashing.map_or(1, |stashing| stashing.versions(plan.shape(), stage));
                 for rank in plan.simulated(&plan.cell_ranks(replica, copy, stage)) {
                     for &piece in &pieces[held.clone()] {
                         let parameters = plan.model.parameters(piece).into_iter();
-                        let slots =
-                            parameters.map(|parameter| state.add(plan, rank, copy, parameter)).collect();
+                        let add = |parameter| state.add(plan, rank, copy, versions, parameter);
+                        let slots = parameters.map(add).collect();
                         state.parameters[rank].insert(piece, slots);
+                    }
+                    if stashing.is_some() {
+                        let slot = Slot { rank, elements: 1, bytes: Bytes(4), usage: MemoryUse::Buffers };
+                        state.updates[rank] = Some(state.slots.push(slot));
                     }
                     if stage == plan.last_stage() {
                         let slot = Slot { rank, elements: 1, bytes: Bytes(4), usage: MemoryUse::Buffers };
@@ -208,6 +226,7 @@ impl State {
             copy: 0,
             elements,
             weight: Some(weight),
+            stash: Vec::new(),
             gradient: None,
             moments,
             outer: None,
@@ -218,7 +237,14 @@ impl State {
         }
     }
 
-    fn add(&mut self, plan: &TrainingPlan, rank: Rank, copy: u32, parameter: Parameter) -> ParameterSlots {
+    fn add(
+        &mut self,
+        plan: &TrainingPlan,
+        rank: Rank,
+        copy: u32,
+        versions: u32,
+        parameter: Parameter,
+    ) -> ParameterSlots {
         let elements = parameter.shard_elements(u64::from(plan.mesh.tensor));
         let widths = ParameterBytes::of(plan);
         let zero = plan.zero;
@@ -227,6 +253,7 @@ impl State {
             self.slots.push(Slot { rank, elements, bytes: Bytes(elements * bytes), usage })
         };
         let weight = (!zero.shares_weights()).then(|| slot(elements, widths.weight, MemoryUse::Parameters));
+        let stash = (1..versions).map(|_| slot(elements, widths.weight, MemoryUse::Parameters)).collect();
         let gradient =
             (!zero.shares_gradients()).then(|| slot(elements, widths.gradient, MemoryUse::Gradients));
         let share = zero.shares().then(|| Share {
@@ -255,6 +282,7 @@ impl State {
             copy,
             elements,
             weight,
+            stash,
             gradient,
             moments,
             outer,
@@ -460,6 +488,22 @@ impl State {
     /// Every parameter of a rank, piece by piece.
     pub fn of_rank(&self, rank: Rank) -> impl Iterator<Item = &ParameterSlots> {
         self.parameters[rank].values().flatten()
+    }
+
+    /// Where a rank counts its updates, where the pipeline is not emptied for them.
+    pub fn updates(&self, rank: Rank) -> Option<SlotId> {
+        self.updates[rank]
+    }
+
+    /// Lets every rank's weights be those after so many updates, whichever version they were kept as.
+    pub(super) fn bring_up(&self, values: &mut Values, updates: u32) {
+        for slots in self.parameters.iter().flat_map(BTreeMap::values).flatten() {
+            if let (Some(newest), Some(weight)) = (slots.version(updates), slots.weight)
+                && newest != weight
+            {
+                values.copy(newest, weight);
+            }
+        }
     }
 
     /// Where a rank of the last stage gathers the step's loss.

@@ -5,7 +5,7 @@ use crate::cli::progress::Progress;
 use crate::cli::run::memory::{self, Again};
 use crate::cli::run::{Outcome, json};
 use crate::config::{self, TrainingScenario};
-use crate::ids::Rank;
+use crate::ids::{Rank, StepIndex};
 use crate::metrics::{TrainingRecord, TrainingRecorder};
 use crate::numeric::values::Values;
 use crate::report::training::{Recovered, TrainingSummary, artefacts, table};
@@ -78,13 +78,13 @@ fn overflows(plan: &TrainingPlan, record: &TrainingRecord) -> bool {
     plan.simulated_ranks().any(|rank| memory.peak(rank).total > capacity(rank))
 }
 
-/// Why the step of median duration took as long as it did; nothing where replicas go on by themselves and a
-/// run has no steps that end.
+/// Why the step of median duration took as long as it did; nothing where replicas or stages go on by themselves
+/// and a run has no steps that end.
 fn explained(
     scenario: &TrainingScenario,
     record: &TrainingRecord,
 ) -> Result<Option<Explanation>, TrainingFailure> {
-    if scenario.plan.sync.server().is_some() {
+    if scenario.plan.is_asynchronous() {
         return Ok(None);
     }
     let report = &record.steps[record.median_step()];
@@ -109,6 +109,10 @@ pub(crate) fn train(scenario: &TrainingScenario, name: &str) -> (TrainingRecord,
         scenario.file.training.evaluate_every,
         |step: &StepReport| progress.tell(u64::from(step.step.0) + 1, || step_line(name, plan.steps, step)),
     );
+    if plan.schedule.stashing().is_some() {
+        // In the last step the pipeline runs empty; in the middle it is as it mostly is.
+        recorder = recorder.showing(StepIndex(plan.steps / 2));
+    }
     let (compute, values) = (&*scenario.compute, values.as_mut());
     let ran = match &scenario.recovery {
         None if !scenario.disturbances.any() => {

@@ -193,6 +193,10 @@ impl Check<'_> {
             let why = "runs with parameter servers cannot be disturbed or write checkpoints yet";
             self.wrong(key, why, &format!("use `sync: all_reduce`, or leave `{key}` out"));
         }
+        if (all.any() || file.checkpoint.is_some()) && plan.schedule.stashing().is_some() {
+            let why = "a pipeline that is never emptied cannot be disturbed or write checkpoints yet";
+            self.wrong(key, why, &format!("use another schedule, or leave `{key}` out"));
+        }
         let Some(keys) = &file.checkpoint else {
             if all.fails() {
                 let why = "devices fail, and nothing says how the run recovers";

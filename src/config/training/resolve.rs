@@ -606,6 +606,39 @@ impl Check<'_> {
         }
     }
 
+    /// Whether the pipeline can go on without being emptied.
+    fn stashing(&mut self, plan: &TrainingPlan) {
+        if plan.schedule.stashing().is_none() {
+            return;
+        }
+        let name = plan.schedule.name();
+        if plan.sync.name() != "all_reduce" {
+            let why = format!("`{name}` steps every stage by itself, which `{}` does not", plan.sync.name());
+            self.wrong("parallel.sync", why, "use `sync: all_reduce`, or a schedule that is emptied");
+        }
+        if plan.zero.shares() {
+            let why = format!("`{name}` keeps whole versions of the weights, which replicas cannot share");
+            self.wrong("parallel.zero", why, "use `zero: 0`, or a schedule that is emptied");
+        }
+        if plan.compression.name() != "none" {
+            let why = format!("`{name}` steps while other micro-batches are under way: gradients go whole");
+            self.wrong("parallel.compression", why, "use `compression: none`, or a schedule that is emptied");
+        }
+        if plan.precision == Precision::F16 {
+            let why = format!("`{name}` cannot leave out the steps that a scaled loss has made to overflow");
+            self.wrong("training.precision", why, "use `precision: bf16`");
+        }
+        if plan.input.is_some() {
+            let why = format!("`{name}` has no step that could wait for its input");
+            self.wrong("preparation", why, "name other data, or use a schedule that is emptied");
+        }
+        if plan.clip.is_some() && plan.mesh.pipeline > 1 {
+            self.notes.push(format!(
+                "`{name}` steps stages at different times: each clips its gradients by the norm of its own"
+            ));
+        }
+    }
+
     /// Whether gradients can be made small as they are asked to.
     fn compression(&mut self, plan: &TrainingPlan) {
         if !matches!(plan.compression, CompressionSpec::None(_)) {
@@ -646,6 +679,7 @@ impl Check<'_> {
         self.collectives(plan);
         self.compression(plan);
         self.servers(plan);
+        self.stashing(plan);
         if plan.sync.period() == 0 {
             let key = format!("parallel.sync.{}.every", plan.sync.name());
             self.wrong(&key, "replicas meet after every step or more, not after every 0", "");

@@ -1,8 +1,8 @@
 //! The figures of a training run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::ids::{Id, LinkId, Rank};
+use crate::ids::{Id, LinkId, Rank, Stage};
 use crate::metrics::{Breakdown, ShownStep, TrainingRecord};
 use crate::report::figure::{
     AreaChart, Axis, Bar, Columns, Heatmap, Histogram, Hue, Layer, Line, LineChart, Quantity, Sample,
@@ -121,13 +121,23 @@ pub(super) fn breakdown(breakdown: &Breakdown) -> Svg {
     .draw()
 }
 
-/// How many gradients were how stale.
+/// How many gradients were how stale; of a pipeline, stage by stage.
 pub(super) fn staleness(applied: &Applied) -> Svg {
-    let values = applied.staleness.iter().map(|&stale| f64::from(stale)).collect();
+    let stages: BTreeSet<Option<Stage>> = match &applied.stages[..] {
+        [] => [None].into(),
+        stages => stages.iter().copied().map(Some).collect(),
+    };
+    let values = |of: Option<Stage>| {
+        let counts = |at: usize| of.is_none_or(|stage| applied.stages[at] == stage);
+        let stale = applied.staleness.iter().enumerate().filter(|&(at, _)| counts(at));
+        stale.map(|(_, &stale)| f64::from(stale)).collect()
+    };
+    let name = |of: Option<Stage>| of.map_or("gradients".to_owned(), |stage| stage.to_string());
+    let since = if applied.stages.is_empty() { "steps of others since the pull" } else { "updates" };
     Histogram {
         title: "Staleness of gradients".into(),
-        x: Axis::new("steps of others since the pull", Quantity::Number).from_zero(),
-        samples: vec![Sample::new("gradients", values)],
+        x: Axis::new(since, Quantity::Number).from_zero(),
+        samples: stages.into_iter().map(|of| Sample::new(name(of), values(of))).collect(),
     }
     .draw()
 }

@@ -63,13 +63,12 @@ fn drawn(plan: &TrainingPlan, record: &TrainingRecord, explanation: Option<&Expl
         figures::loss(record),
     );
     if let Some(applied) = &record.applied {
-        add(
-            "staleness",
-            "Staleness of gradients",
+        let caption = if applied.stages.is_empty() {
             "How many gradients of others were applied between the pull of a gradient's weights and itself."
-                .into(),
-            Some(figures::staleness(applied)),
-        );
+        } else {
+            "How many updates older the weights were that a gradient was computed with than those that it stepped."
+        };
+        add("staleness", "Staleness of gradients", caption.into(), Some(figures::staleness(applied)));
     }
     add(
         "progress",

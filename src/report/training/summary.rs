@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use indexmap::IndexMap;
 use serde::Serialize;
 
-use crate::ids::Rank;
+use crate::ids::{Rank, Stage};
 use crate::metrics::{Part, TrainingRecord};
 use crate::report::training::recovered::FailureRow;
 use crate::report::training::{Recovered, Why};
 use crate::trace::MemoryUse;
-use crate::training::TrainingPlan;
+use crate::training::schedule::optimal::Gap;
 use crate::training::why::Explanation;
+use crate::training::{Applied, TrainingPlan};
 use crate::units::{FlopRate, SimDuration, SimTime};
 
 /// What a training run came to.
@@ -60,8 +61,19 @@ pub struct TrainingSummary {
     /// When each step ended.
     pub step_ends_s: Vec<f64>,
     /// How many gradients were how stale when parameter servers applied them: entry n counts those that n
-    /// others had come before since their weights were pulled. Null where replicas step together.
+    /// others had come before since their weights were pulled; in a pipeline that is never emptied, those whose
+    /// weights were n updates old. Null where replicas step together and weights are new.
     pub staleness: Option<Vec<u64>>,
+    /// The mean of that for each stage of a pipeline that is never emptied; absent in others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub staleness_by_stage: Option<Vec<f64>>,
+    /// How many versions of its weights each stage of such a pipeline keeps; absent in others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight_versions: Option<Vec<u32>>,
+    /// How long the schedule's order is beside the shortest, in passes of one length; absent where there is one
+    /// stage, where the pipeline is never emptied, and where the shape is too large to search.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule_gap: Option<Gap>,
     /// Payload bytes of the whole run: `collectives` by kind, `links` by class (each hop counts).
     pub bytes_moved: BytesMoved,
     /// What checkpoints and failures cost; absent in a run without either.
@@ -124,6 +136,15 @@ impl TrainingSummary {
             held_out_losses: held_out(record),
             step_ends_s: record.steps.iter().map(|step| step.end.seconds()).collect(),
             staleness: record.applied.as_ref().map(|applied| histogram(&applied.staleness)),
+            staleness_by_stage: record
+                .applied
+                .as_ref()
+                .filter(|applied| !applied.stages.is_empty())
+                .map(|applied| plan.stages.ids().map(|stage| mean_staleness(applied, stage)).collect()),
+            weight_versions: plan.schedule.stashing().map(|stashing| {
+                plan.stages.ids().map(|stage| stashing.versions(plan.shape(), stage)).collect()
+            }),
+            schedule_gap: Gap::of(&plan.schedule, plan.shape()),
             bytes_moved: bytes_moved(plan, record),
             recovery: None,
             why: None,
@@ -153,6 +174,12 @@ fn held_out(record: &TrainingRecord) -> Option<Vec<(u32, f64)>> {
     let measured: Vec<(u32, f64)> =
         record.steps.iter().filter_map(|step| step.held_out.map(|loss| (step.step.0, loss))).collect();
     (!measured.is_empty()).then_some(measured)
+}
+
+fn mean_staleness(applied: &Applied, stage: Stage) -> f64 {
+    let of_stage = applied.stages.iter().zip(&applied.staleness).filter(|(of, _)| **of == stage);
+    let (sum, count) = of_stage.fold((0, 0), |(sum, count), (_, stale)| (sum + u64::from(*stale), count + 1));
+    sum as f64 / f64::from(count.max(1))
 }
 
 fn histogram(staleness: &[u32]) -> Vec<u64> {

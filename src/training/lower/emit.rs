@@ -38,6 +38,8 @@ pub(super) struct Emitter<'a> {
     /// Weights that replicas share, gathered for their next use, and gradients of one micro-batch.
     gathered: BTreeMap<(Rank, Piece), Vec<BufferId>>,
     fresh: BTreeMap<(Rank, Piece), Vec<BufferId>>,
+    /// Which version of its weights each rank works with.
+    versions: IdVec<Rank, u32>,
     last: IdVec<Rank, Option<OpId>>,
 }
 
@@ -57,6 +59,7 @@ impl<'a> Emitter<'a> {
             plans: BTreeMap::new(),
             gathered: BTreeMap::new(),
             fresh: BTreeMap::new(),
+            versions: IdVec::filled(0, ranks),
             last: IdVec::filled(None, ranks),
         }
     }
@@ -140,11 +143,21 @@ impl<'a> Emitter<'a> {
         let gathered = self.gathered.get(&(rank, piece)).cloned();
         let fresh = self.fresh.get(&(rank, piece)).cloned();
         let of = |held: &Option<Vec<BufferId>>, at: usize| held.as_ref().map(|held| held[at]);
+        let version = self.versions[rank];
         let buffers = slots.iter().enumerate().map(|(at, slots)| ParameterBuffers {
-            weight: slots.weight.map(|slot| self.slot(slot)).or(of(&gathered, at)).expect("weights at hand"),
+            weight: slots
+                .version(version)
+                .map(|slot| self.slot(slot))
+                .or(of(&gathered, at))
+                .expect("weights at hand"),
             gradient: slots.gradient.map(|slot| self.slot(slot)).or(of(&fresh, at)),
         });
         buffers.collect()
+    }
+
+    /// Which version of its weights a rank works with from now on.
+    pub(super) fn use_version(&mut self, rank: Rank, version: u32) {
+        self.versions[rank] = version;
     }
 
     /// The weights of a piece are in these buffers until they are gathered anew.

@@ -11,10 +11,12 @@ mod emit;
 mod gossip;
 mod gpt;
 mod kernels;
+mod pipelined;
 mod sharing;
 mod sync;
 
 pub use asynchronous::{APPLY, PULL, lower_asynchronous, turn};
+pub use pipelined::{UPDATE, lower_pipelined};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -194,6 +196,9 @@ impl<'a> Lowering<'a> {
     fn pass(&mut self, op: PipelineOp) {
         let replicas = 0..self.plan.simulated_replicas();
         let cells: Vec<Cell> = replicas.map(|replica| self.cell(replica, op.stage, op.micro_batch)).collect();
+        if let Some(stashing) = self.plan.schedule.stashing().filter(|_| self.trains) {
+            return self.stashed_pass(stashing, &cells, op);
+        }
         for cell in &cells {
             self.zero_at_first_use(cell);
         }
@@ -391,7 +396,8 @@ impl<'a> Lowering<'a> {
     /// Loads a micro-batch; returns the inputs and remembers the targets.
     fn load(&mut self, cell: &Cell, micro_batch: MicroBatch) -> PerRank {
         let samples = self.plan.micro_batch;
-        let first = (cell.replica * self.plan.micro_batches + micro_batch.0) * samples as u32;
+        let within = micro_batch.0 % self.plan.micro_batches;
+        let first = (cell.replica * self.plan.micro_batches + within) * samples as u32;
         let columns = self.input_columns();
         let tokens = self.plan.model.tokens_per_sample() * samples;
         let (mut inputs, mut targets) = (Vec::new(), Vec::new());
@@ -425,11 +431,17 @@ impl<'a> Lowering<'a> {
         self.plan.micro_batch * self.plan.model.tokens_per_sample()
     }
 
+    /// Micro-batches of a replica that an update is made of.
+    fn micro_batches_of_update(&self) -> u32 {
+        let stashing = self.plan.schedule.stashing().filter(|_| self.trains);
+        stashing.map_or(self.plan.micro_batches, |stashing| stashing.group(self.plan.shape()))
+    }
+
     /// What one micro-batch counts in the loss whose gradient a replica sees: with summed gradients
     /// the mean over all replicas' micro-batches, with gradients of its own the mean over its own.
     fn loss_scale(&self) -> f32 {
         let samples = match self.plan.sync.action(self.step) {
-            SyncAction::ReduceGradients => self.plan.micro_batches * self.plan.mesh.data,
+            SyncAction::ReduceGradients => self.micro_batches_of_update() * self.plan.mesh.data,
             _ => self.plan.micro_batches / self.plan.schedule.copies(),
         };
         1.0 / samples as f32

@@ -268,6 +268,22 @@ impl Lowering<'_> {
         self.emitter.flush(&[rank]);
     }
 
+    /// The same for one stage, whose tensor ranks alone wait for one another: stages that step at different times
+    /// have no norm in common.
+    pub(super) fn clip_stage(&mut self, cell: &Cell, limit: f32) {
+        self.emitter.phase(Activity::Optimizer, "gradient norm");
+        let norms: Vec<BufferId> = cell.ranks.iter().map(|&rank| self.squared_norm(rank)).collect();
+        self.emitter.reduce_tensor(cell, &norms, crate::hardware::Precision::F32, Reduction::Sum);
+        self.emitter.phase(Activity::Optimizer, "optimizer");
+        for (&rank, &norm) in cell.ranks.iter().zip(&norms) {
+            let gradients = self.gradients(rank, |_| true);
+            let elements = gradients.iter().map(|&g| self.emitter.elements(g)).sum();
+            let kernel = kernels::elementwise(elements, 1, 1, 1, crate::hardware::Precision::F32);
+            self.emitter.run(rank, Formula::Clip { limit }, kernel, &[norm], &[], &gradients);
+        }
+        self.emitter.flush(&cell.ranks);
+    }
+
     fn squared_norm(&mut self, rank: Rank) -> BufferId {
         // What every tensor rank holds whole is counted by the first of them.
         let first = self.plan.mesh.coordinates(rank).tensor == 0;
