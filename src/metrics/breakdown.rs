@@ -26,6 +26,8 @@ pub enum Part {
     ExposedData,
     /// Pipeline communication, sent or awaited, that nothing hides.
     ExposedPipeline,
+    /// Copies between device and host that nothing hides.
+    ExposedHost,
     /// Checkpoints, restarts, and what has no name of its own.
     Other,
     /// Idle: waiting for another rank's work.
@@ -34,7 +36,7 @@ pub enum Part {
 
 impl Part {
     /// Every part, in order of precedence.
-    pub const ALL: [Part; 10] = [
+    pub const ALL: [Part; 11] = [
         Part::Compute,
         Part::Optimizer,
         Part::Input,
@@ -43,6 +45,7 @@ impl Part {
         Part::ExposedContext,
         Part::ExposedData,
         Part::ExposedPipeline,
+        Part::ExposedHost,
         Part::Other,
         Part::Bubble,
     ];
@@ -58,6 +61,7 @@ impl Part {
             Part::ExposedContext => "exposed_context",
             Part::ExposedData => "exposed_data",
             Part::ExposedPipeline => "exposed_pipeline",
+            Part::ExposedHost => "exposed_host",
             Part::Other => "other",
             Part::Bubble => "bubble",
         }
@@ -74,6 +78,7 @@ impl Part {
             Part::ExposedContext => "exposed context comm",
             Part::ExposedData => "exposed data comm",
             Part::ExposedPipeline => "exposed pipeline comm",
+            Part::ExposedHost => "exposed host comm",
             Part::Other => "other",
             Part::Bubble => "bubble",
         }
@@ -96,6 +101,7 @@ impl Part {
             Activity::ContextComm => Part::ExposedContext,
             Activity::DataComm => Part::ExposedData,
             Activity::PipelineComm => Part::ExposedPipeline,
+            Activity::HostComm => Part::ExposedHost,
             Activity::Job | Activity::Other => Part::Other,
         }
     }
@@ -113,7 +119,12 @@ impl Breakdown {
     /// receivers of what was on its way to them.
     pub fn of_step(ranks: &[Rank], spans: &[Span], arrows: &[Arrow], start: SimTime, end: SimTime) -> Self {
         let mut edges: BTreeMap<Rank, Vec<Edge>> = ranks.iter().map(|&rank| (rank, Vec::new())).collect();
-        let mut add = |rank: Rank, edge: Edge| edges.get_mut(&rank).expect("a rank of the run").push(edge);
+        // Ranks of hosts are not asked for.
+        let mut add = |rank: Rank, edge: Edge| {
+            if let Some(edges) = edges.get_mut(&rank) {
+                edges.push(edge);
+            }
+        };
         for span in spans {
             if let Lane::Rank(rank, _) = span.lane {
                 add(rank, Edge { at: span.start, part: Part::of(span.activity), opens: true });

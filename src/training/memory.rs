@@ -27,6 +27,8 @@ pub struct Tightest {
     pub during: Option<(Activity, Label)>,
     /// What its memory is full of, in the order of [`MemoryUse::ALL`].
     pub by_use: [Bytes; MemoryUse::ALL.len()],
+    /// What an allocator loses between its blocks then.
+    pub lost: Bytes,
     /// How long the step is.
     pub step: SimDuration,
 }
@@ -34,7 +36,7 @@ pub struct Tightest {
 impl Tightest {
     /// What it needs.
     pub fn needed(&self) -> Bytes {
-        self.by_use.iter().copied().sum()
+        self.by_use.iter().copied().sum::<Bytes>() + self.lost
     }
 
     /// Whether its device has that.
@@ -66,10 +68,15 @@ pub fn tightest(setup: &Setup) -> Result<Tightest, TrainingFailure> {
     let ran = machine.run(&program, &mut NoValues, &mut peaks).map_err(TrainingFailure::Stall)?;
     let device = |rank: Rank| &plan.topology.devices()[plan.placement[rank]];
     let room = |rank: Rank, peak: &Peak| {
-        i128::from(device(rank).spec.memory.capacity.get()) - i128::from(peak.total().get())
+        let needed = peak.total() + plan.lost_between(&peak.by_use);
+        i128::from(device(rank).spec.memory.capacity.get()) - i128::from(needed.get())
     };
-    let (&rank, peak) =
-        peaks.ranks.iter().min_by_key(|&(&rank, peak)| (room(rank, peak), rank)).expect("a rank that works");
+    let (&rank, peak) = peaks
+        .ranks
+        .iter()
+        .filter(|(rank, _)| plan.hosted_by(**rank).is_none())
+        .min_by_key(|&(&rank, peak)| (room(rank, peak), rank))
+        .expect("a rank that works");
     Ok(Tightest {
         rank,
         device: device(rank).name.clone(),
@@ -77,6 +84,7 @@ pub fn tightest(setup: &Setup) -> Result<Tightest, TrainingFailure> {
         at: peak.at.since(SimTime::ZERO),
         during: peak.during.clone(),
         by_use: peak.by_use,
+        lost: plan.lost_between(&peak.by_use),
         step: SimDuration::from_picos(ran.duration().picos() / u64::from(steps)),
     })
 }

@@ -62,6 +62,17 @@ pub struct ParameterSlots {
     pub factor: Option<SlotId>,
     /// This replica's share, where replicas share.
     pub share: Option<Share>,
+    /// What the rank's host keeps, where that steps.
+    pub host: Option<OnHost>,
+}
+
+/// What a host keeps of what a rank steps: of its share, where replicas share.
+#[derive(Debug, Clone, Copy)]
+pub struct OnHost {
+    /// The numbers that are stepped.
+    pub weight: SlotId,
+    /// The gradient that they are stepped by.
+    pub gradient: SlotId,
 }
 
 /// What one of several replicas holds for all: its piece of a parameter's shard, the last one filled
@@ -94,7 +105,12 @@ impl ParameterSlots {
         }
     }
 
-    /// The numbers that the optimiser steps.
+    /// What the rank's host keeps.
+    pub fn on_host(&self) -> OnHost {
+        self.host.expect("a rank whose host steps")
+    }
+
+    /// The numbers that the optimiser steps; where a host does, what it sends up.
     pub fn stepped(&self) -> SlotId {
         match self.share {
             Some(share) => share.weight,
@@ -234,6 +250,7 @@ impl State {
             error: None,
             factor: None,
             share: None,
+            host: None,
         }
     }
 
@@ -255,28 +272,40 @@ impl State {
         let weight = (!zero.shares_weights()).then(|| slot(elements, widths.weight, MemoryUse::Parameters));
         let stash = (1..versions).map(|_| slot(elements, widths.weight, MemoryUse::Parameters)).collect();
         let gradient =
-            (!zero.shares_gradients()).then(|| slot(elements, widths.gradient, MemoryUse::Gradients));
+            (!plan.sums_by_micro_batch()).then(|| slot(elements, widths.gradient, MemoryUse::Gradients));
         let share = zero.shares().then(|| Share {
             elements: piece,
             // Where the weights are held whole, the share is a view of them (or the master copy, which
             // is counted with the optimiser) and takes no room of its own.
             weight: slot(piece, if weight.is_none() { widths.weight } else { 0 }, MemoryUse::Parameters),
-            gradient: gradient.is_none().then(|| slot(piece, widths.gradient, MemoryUse::Gradients)),
+            gradient: (gradient.is_none() && !plan.offload.optimizer)
+                .then(|| slot(piece, widths.gradient, MemoryUse::Gradients)),
         });
-        // The master copy is counted with the first moment: it is one more number the optimiser keeps.
-        // Where servers step, workers keep nothing to step by.
-        let moments = (0..if plan.sync.server().is_some() { 0 } else { plan.moments() })
-            .map(|moment| {
-                let bytes = widths.moment + if moment == 0 { widths.master } else { 0 };
-                slot(if share.is_some() { piece } else { elements }, bytes, MemoryUse::Optimizer)
-            })
-            .collect();
+        let on_host = plan.offload.optimizer.then(|| plan.host_of(rank));
         let outer = plan.sync.outer().map(|_| [(); 2].map(|()| slot(elements, 4, MemoryUse::Optimizer)));
         let compresses = plan.compression.scheme() != Scheme::Whole;
         let error = (compresses && plan.compression.feeds_back())
             .then(|| slot(elements, widths.gradient, MemoryUse::Gradients));
         let factor = low_rank_of(plan, &parameter)
             .map(|(_, columns, rank)| slot(columns * rank, widths.gradient, MemoryUse::Gradients));
+        let stepped = if share.is_some() { piece } else { elements };
+        let mut slot = |elements: u64, bytes: u64, usage| {
+            let rank = on_host.unwrap_or(rank);
+            self.slots.push(Slot { rank, elements, bytes: Bytes(elements * bytes), usage })
+        };
+        // What a host steps it keeps as wide as its moments.
+        let host = on_host.map(|_| OnHost {
+            weight: slot(stepped, widths.weight.max(4), MemoryUse::Optimizer),
+            gradient: slot(stepped, widths.gradient, MemoryUse::Gradients),
+        });
+        // The master copy is counted with the first moment: it is one more number the optimiser keeps.
+        // Where servers step, workers keep nothing to step by.
+        let moments = (0..if plan.sync.server().is_some() { 0 } else { plan.moments() })
+            .map(|moment| {
+                let master = if moment == 0 && on_host.is_none() { widths.master } else { 0 };
+                slot(stepped, widths.moment + master, MemoryUse::Optimizer)
+            })
+            .collect();
         ParameterSlots {
             parameter,
             copy,
@@ -290,6 +319,7 @@ impl State {
             error,
             factor,
             share,
+            host,
         }
     }
 
@@ -334,6 +364,10 @@ impl State {
                             // The same on every replica, as algorithm 1 asks; any numbers do.
                             let elements = values[factor].len();
                             values[factor] = initial::factor(parameter, elements);
+                        }
+                        if let Some(host) = slots.host {
+                            let stepped = slots.share.map_or(&held, |share| &values[share.weight]);
+                            values[host.weight] = stepped.clone();
                         }
                         if let Some(weight) = slots.weight {
                             values[weight] = held;

@@ -14,6 +14,7 @@ mod kernels;
 mod learning;
 mod machines;
 mod measurements;
+mod offload;
 mod pipelines;
 mod plans;
 mod pytorch;

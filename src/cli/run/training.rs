@@ -75,7 +75,11 @@ fn check_memory(scenario: &TrainingScenario, again: Again) -> Result<(), Failure
 fn overflows(plan: &TrainingPlan, record: &TrainingRecord) -> bool {
     let Some(memory) = &record.memory else { return false };
     let capacity = |rank: Rank| plan.topology.devices()[plan.placement[rank]].spec.memory.capacity;
-    plan.simulated_ranks().any(|rank| memory.peak(rank).total > capacity(rank))
+    let needed = |rank: Rank| {
+        let peak = memory.peak(rank);
+        peak.total + plan.lost_between(&peak.by_use)
+    };
+    plan.simulated_ranks().any(|rank| needed(rank) > capacity(rank))
 }
 
 /// Why the step of median duration took as long as it did; nothing where replicas or stages go on by themselves

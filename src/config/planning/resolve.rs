@@ -265,6 +265,8 @@ impl PlanScenario {
             data: Data::default(),
             preparation: None,
             training: Training {
+                offload: crate::training::offload::Offload::default(),
+                fragmentation: 0.0,
                 global_batch: plan.global_batch,
                 micro_batch: Some(micro_batch),
                 steps: 1,

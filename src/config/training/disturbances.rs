@@ -213,6 +213,10 @@ impl Check<'_> {
             let help = "use `sync: all_reduce` and `compression: none`, or `elastic: false`";
             self.wrong("checkpoint.elastic", why, help);
         }
+        if keys.elastic && plan.offload.any() {
+            let why = "what hosts keep cannot be laid out anew for fewer replicas yet";
+            self.wrong("checkpoint.elastic", why, "use `elastic: false`, or leave `training.offload` out");
+        }
         if keys.elastic && plan.mesh.data == 1 {
             let why = "with one replica there is none to go on without it";
             self.wrong("checkpoint.elastic", why, "use `elastic: false`, or more replicas");

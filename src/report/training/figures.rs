@@ -46,7 +46,7 @@ pub(super) fn loss(record: &TrainingRecord) -> Option<Svg> {
 }
 
 /// One step: a lane for each rank and stream, micro-batch numbers in the passes.
-pub(super) fn timeline(step: &ShownStep) -> Svg {
+pub(super) fn timeline(step: &ShownStep, plan: &TrainingPlan) -> Svg {
     let mut by_lane: BTreeMap<(Rank, Stream), Vec<&Span>> = BTreeMap::new();
     for span in &step.recording.spans {
         if let Lane::Rank(rank, stream) = span.lane {
@@ -55,7 +55,11 @@ pub(super) fn timeline(step: &ShownStep) -> Svg {
     }
     let mut timeline = Timeline::new(format!("Step {}, rank by rank", step.step.0), step.start, step.end);
     for (lane, ((rank, stream), spans)) in by_lane.iter().enumerate() {
-        timeline.lanes.push(TimelineLane { group: rank.to_string(), name: stream.name().into() });
+        let group = match plan.hosted_by(*rank) {
+            Some(of) => format!("host of {of}"),
+            None => rank.to_string(),
+        };
+        timeline.lanes.push(TimelineLane { group, name: stream.name().into() });
         timeline.spans.extend(spans.iter().map(|span| timeline_span(lane, span)));
         timeline.captions.extend(passes(lane, spans));
     }

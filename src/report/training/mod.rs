@@ -83,7 +83,7 @@ fn drawn(plan: &TrainingPlan, record: &TrainingRecord, explanation: Option<&Expl
             "{}: what each stream of each rank did; numbers are micro-batches. trace.json opens in Perfetto.",
             step.step
         );
-        add("timeline", "Timeline of one step", caption, Some(figures::timeline(step)));
+        add("timeline", "Timeline of one step", caption, Some(figures::timeline(step, plan)));
     }
     add(
         "breakdown",
@@ -153,6 +153,7 @@ pub fn hue_of(part: Part) -> Hue {
         Part::ExposedTensor => Hue::Activity(Activity::TensorComm),
         Part::ExposedExpert => Hue::Activity(Activity::ExpertComm),
         Part::ExposedContext => Hue::Activity(Activity::ContextComm),
+        Part::ExposedHost => Hue::Activity(Activity::HostComm),
         Part::ExposedData => Hue::Activity(Activity::DataComm),
         Part::ExposedPipeline => Hue::Activity(Activity::PipelineComm),
         Part::Other => Hue::Activity(Activity::Other),

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use indexmap::IndexMap;
 use serde::Serialize;
 
-use crate::ids::{Rank, Stage};
+use crate::ids::{DeviceId, Rank, Stage};
 use crate::metrics::{Part, TrainingRecord};
+use crate::parallel::Coordinates;
 use crate::report::training::recovered::FailureRow;
 use crate::report::training::{Recovered, Why};
 use crate::trace::MemoryUse;
@@ -54,6 +55,9 @@ pub struct TrainingSummary {
     pub memory_peak_bytes: IndexMap<&'static str, u64>,
     /// Which rank that was.
     pub memory_peak_rank: u32,
+    /// What the fullest host keeps for its ranks at most; absent where nothing is kept on hosts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_memory_peak_bytes: Option<u64>,
     /// Training loss of every step, or null when nothing is computed.
     pub losses: Option<Vec<f64>>,
     /// Loss on held-out data: step and loss.
@@ -111,7 +115,9 @@ impl TrainingSummary {
         let (fullest, memory) = record.memory.as_ref().expect("a finished record").fullest();
         let mut memory_peak_bytes: IndexMap<&'static str, u64> =
             MemoryUse::ALL.iter().map(|&usage| (usage.name(), memory.of(usage).get())).collect();
-        memory_peak_bytes.insert("total", memory.total.get());
+        let lost = plan.lost_between(&memory.by_use);
+        memory_peak_bytes.insert("fragmentation", lost.get());
+        memory_peak_bytes.insert("total", (memory.total + lost).get());
         let end = record.steps.last().map_or(SimTime::ZERO, |step| step.end);
         TrainingSummary {
             name: name.to_owned(),
@@ -132,6 +138,7 @@ impl TrainingSummary {
             bubble_fraction: breakdown.mean_seconds(Part::Bubble) / step.seconds(),
             memory_peak_bytes,
             memory_peak_rank: fullest.0,
+            host_memory_peak_bytes: host_memory(plan, record),
             losses: record.steps.iter().map(|step| step.loss).collect(),
             held_out_losses: held_out(record),
             step_ends_s: record.steps.iter().map(|step| step.end.seconds()).collect(),
@@ -174,6 +181,21 @@ fn held_out(record: &TrainingRecord) -> Option<Vec<(u32, f64)>> {
     let measured: Vec<(u32, f64)> =
         record.steps.iter().filter_map(|step| step.held_out.map(|loss| (step.step.0, loss))).collect();
     (!measured.is_empty()).then_some(measured)
+}
+
+/// The peaks of the ranks of each processor together, of the fullest.
+fn host_memory(plan: &TrainingPlan, record: &TrainingRecord) -> Option<u64> {
+    let memory = record.memory.as_ref()?;
+    let mut of_device: BTreeMap<DeviceId, u64> = BTreeMap::new();
+    for rank in plan.mesh.all().filter(|_| plan.offload.any()) {
+        // One that is not simulated keeps what the one does that stands for it.
+        let at = plan.mesh.coordinates(rank);
+        let first = plan.mesh.rank(Coordinates { data: 0, context: 0, tensor: 0, ..at });
+        let of = if plan.simulates(rank) { rank } else { first };
+        *of_device.entry(plan.placement[plan.host_of(rank)]).or_default() +=
+            memory.peak(plan.host_of(of)).total.get();
+    }
+    of_device.into_values().max()
 }
 
 fn mean_staleness(applied: &Applied, stage: Stage) -> f64 {

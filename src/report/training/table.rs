@@ -55,6 +55,9 @@ pub fn table(summary: &TrainingSummary, explanation: Option<&Explanation>) -> St
     for (usage, bytes) in memory.iter().filter(|(usage, bytes)| **usage != "total" && **bytes > 0) {
         row(&format!("  {usage}"), Bytes(*bytes).to_string());
     }
+    if let Some(bytes) = summary.host_memory_peak_bytes {
+        row("memory of the fullest host", Bytes(bytes).to_string());
+    }
     for (name, value) in summary.recovery.iter().flat_map(Recovered::rows) {
         row(&name, value);
     }

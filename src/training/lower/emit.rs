@@ -12,7 +12,8 @@ use crate::hardware::Precision;
 use crate::ids::{BufferId, CollectiveId, DeviceId, IdVec, MicroBatch, OpId, Rank, SlotId, Stage};
 use crate::model::Piece;
 use crate::program::{
-    Builder, ExchangeSpec, Folded, Formula, InstructionSpec, OpLabel, OpSpec, Part, Program, Reduction,
+    Buffer, Builder, ExchangeSpec, Folded, Formula, InstructionSpec, OpLabel, OpSpec, Part, Program,
+    Reduction,
 };
 use crate::trace::{Activity, MemoryUse, Stream};
 use crate::training::TrainingPlan;
@@ -215,6 +216,22 @@ impl<'a> Emitter<'a> {
         usage: MemoryUse,
     ) -> BufferId {
         self.builder.buffer(rank, elements, bytes, usage)
+    }
+
+    pub(super) fn describe(&self, buffer: BufferId) -> Buffer {
+        *self.builder.describe(buffer)
+    }
+
+    /// Names ops otherwise for a while; see [`rename`](Self::rename).
+    pub(super) fn named(&mut self, activity: Activity, name: &'static str) -> (Activity, OpLabel) {
+        let before = (self.activity, self.label);
+        (self.activity, self.label) = (activity, OpLabel { name, ..self.label });
+        before
+    }
+
+    /// Ends that.
+    pub(super) fn rename(&mut self, activity: Activity, label: OpLabel) {
+        (self.activity, self.label) = (activity, label);
     }
 
     pub(super) fn elements(&self, buffer: BufferId) -> u64 {
