@@ -15,6 +15,7 @@ use crate::network::{NetworkSpec, links_of};
 use crate::numeric::optimizer::OptimizerSpec;
 use crate::parallel::Mesh;
 use crate::training::compression::CompressionSpec;
+use crate::training::offload::Offload;
 use crate::training::recompute::Recompute;
 use crate::training::schedule::ScheduleSpec;
 use crate::training::software::SoftwareSpec;
@@ -66,6 +67,8 @@ impl Profile {
             ));
         }
         let plan = TrainingPlan {
+            offload: Offload::default(),
+            fragmentation: 0.0,
             model: self.model.clone(),
             topology: Arc::clone(topology),
             mesh: Mesh { data: count / each, pipeline: self.pipeline, context: 1, tensor: self.tensor },

@@ -19,6 +19,7 @@
 
 pub mod communication;
 pub mod device;
+mod hosts;
 pub mod link;
 mod max_flow;
 pub mod measure;
@@ -32,6 +33,7 @@ pub mod topology;
 
 pub use communication::{CommunicationSpec, ProtocolSpec};
 pub use device::{CpuSpec, DeviceKind, DeviceSpec, GpuSpec, SystolicSpec};
+pub use hosts::Hosted;
 pub use link::{Link, LinkClass, LinkSpec};
 pub use measure::Description;
 pub use precision::Precision;

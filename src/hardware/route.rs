@@ -5,6 +5,8 @@
 //! rails) it touches the few switches above the two devices and never the whole graph; no all-pairs
 //! table is kept. Devices do not forward unless the topology says that they do.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
 use petgraph::Direction;
@@ -272,9 +274,47 @@ fn tell(onward: &mut [Onward], topology: &Topology, search: u32, link: LinkId) {
 }
 
 impl Topology {
+    /// A route without these links: of the fewest hops, among those the least latency; nothing where there is
+    /// none. For links that are down, which are few and not often.
+    pub fn route_around(&self, from: DeviceId, to: DeviceId, down: &BTreeSet<LinkId>) -> Option<Route> {
+        let ends = [from, to].map(|device| NodeIndex::new(self.vertex_of(device).index()));
+        let mut nearest: BTreeMap<NodeIndex, (u32, u64)> = BTreeMap::from([(ends[0], (0, 0))]);
+        let mut came_by: BTreeMap<NodeIndex, LinkId> = BTreeMap::new();
+        let mut open = BinaryHeap::from([Reverse((0_u32, 0_u64, ends[0]))]);
+        while let Some(Reverse((hops, picos, at))) = open.pop() {
+            let passable = at == ends[0] || self.forwards(at);
+            if nearest[&at] != (hops, picos) || !passable {
+                continue;
+            }
+            let mut edges: Vec<(LinkId, NodeIndex)> =
+                self.graph.edges(at).map(|edge| (*edge.weight(), edge.target())).collect();
+            edges.sort_unstable();
+            for (link, next) in edges.into_iter().filter(|(link, _)| !down.contains(link)) {
+                let merit = (hops + 1, picos + self.links[link].latency.picos());
+                if nearest.get(&next).is_none_or(|&known| merit < known) {
+                    nearest.insert(next, merit);
+                    came_by.insert(next, link);
+                    open.push(Reverse((merit.0, merit.1, next)));
+                }
+            }
+        }
+        let mut links = Vec::new();
+        let mut at = ends[1];
+        while at != ends[0] {
+            let link = *came_by.get(&at)?;
+            links.push(link);
+            at = NodeIndex::new(self.links[link].from.index());
+        }
+        links.reverse();
+        Some(links.into())
+    }
+
     /// Whether traffic may pass through this vertex.
     pub(super) fn forwards(&self, vertex: NodeIndex) -> bool {
-        self.devices_forward || matches!(self.graph[vertex], Vertex::Switch { .. })
+        match self.graph[vertex] {
+            Vertex::Switch { .. } => true,
+            Vertex::Device(device) => self.devices_forward && device < self.leaves_from,
+        }
     }
 }
 
@@ -376,6 +416,15 @@ mod tests {
                         for to in topology.devices().ids().filter(|to| *to != from) {
                             let ends = [from, to].map(|id| NodeIndex::new(topology.vertex_of(id).index()));
                             let best = best_by_walking(&topology, &mut Vec::new(), ends[0], ends[1]);
+                            // Around nothing, and around the first link of the best, the slow twin again.
+                            let around = topology.route_around(from, to, &BTreeSet::new()).unwrap();
+                            prop_assert_eq!(merit(&topology, &around).0, best.unwrap().0);
+                            prop_assert_eq!(merit(&topology, &around).1, best.unwrap().1);
+                            let down = BTreeSet::from([around[0]]);
+                            if let Some(other) = topology.route_around(from, to, &down) {
+                                prop_assert!(!other.contains(&around[0]));
+                                prop_assert!(merit(&topology, &other) >= merit(&topology, &around));
+                            }
                             for flow in 0..3 {
                                 let route = topology.route(from, to, flow);
                                 prop_assert_eq!(Some(merit(&topology, &route)), best);

@@ -59,9 +59,13 @@ pub struct Topology {
     pub(super) links: IdVec<LinkId, Link>,
     pub(super) nodes: IdVec<NodeId, Vec<DeviceId>>,
     pub(super) devices_forward: bool,
+    /// Devices from this one on were added later, and traffic never passes through them.
+    pub(super) leaves_from: DeviceId,
+    /// Where a node's processors are, which are no devices of the topology.
+    pub(super) roots: Vec<(NodeId, VertexId)>,
     pub(super) places: IdVec<VertexId, Option<Position>>,
     pub(super) facts: Option<ShapeFacts>,
-    router: Mutex<Router>,
+    pub(super) router: Mutex<Router>,
 }
 
 impl Topology {
@@ -75,6 +79,7 @@ impl Topology {
             nodes: IdVec::new(),
             names: FxHashMap::default(),
             devices_forward: false,
+            roots: Vec::new(),
             places: IdVec::new(),
             facts: None,
             mistake: None,
@@ -204,6 +209,7 @@ pub struct TopologyBuilder {
     nodes: IdVec<NodeId, Vec<DeviceId>>,
     names: FxHashMap<String, VertexId>,
     devices_forward: bool,
+    roots: Vec<(NodeId, VertexId)>,
     places: IdVec<VertexId, Option<Position>>,
     facts: Option<ShapeFacts>,
     mistake: Option<TopologyError>,
@@ -255,6 +261,12 @@ impl TopologyBuilder {
         self
     }
 
+    /// Says that a node's processors are at a switch, the root of its PCIe tree.
+    pub fn processors_at(&mut self, node: NodeId, root: VertexId) -> &mut Self {
+        self.roots.push((node, root));
+        self
+    }
+
     /// Says where a vertex is drawn; vertices without a place are laid out by level.
     pub fn place(&mut self, vertex: VertexId, x: f64, y: f64) -> &mut Self {
         self.places[vertex] = Some(Position { x, y });
@@ -289,6 +301,8 @@ impl TopologyBuilder {
             links: self.links,
             nodes: self.nodes,
             devices_forward: self.devices_forward,
+            leaves_from: DeviceId(u32::MAX),
+            roots: self.roots,
             places: self.places,
             facts: self.facts,
             router: Mutex::new(Router::new(vertices)),

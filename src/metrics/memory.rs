@@ -9,6 +9,8 @@ use crate::units::{Bytes, SimTime};
 pub struct MemoryTimeline {
     now: IdVec<Rank, [Bytes; MemoryUse::ALL.len()]>,
     peaks: IdVec<Rank, MemoryPeak>,
+    /// Ranks from this one on are hosts.
+    devices: usize,
 }
 
 /// The fullest moment of a rank.
@@ -35,11 +37,16 @@ impl MemoryTimeline {
         MemoryTimeline {
             now: IdVec::filled([Bytes::ZERO; MemoryUse::ALL.len()], ranks),
             peaks: IdVec::filled(MemoryPeak::default(), ranks),
+            devices: ranks,
         }
     }
 
     /// Takes a change in.
     pub fn change(&mut self, change: MemoryChange) {
+        while self.now.len() <= change.rank.index() {
+            self.now.push([Bytes::ZERO; MemoryUse::ALL.len()]);
+            self.peaks.push(MemoryPeak::default());
+        }
         let now = &mut self.now[change.rank];
         now[change.usage as usize] = change.now;
         let total = now.iter().copied().sum();
@@ -63,10 +70,10 @@ impl MemoryTimeline {
         self.peaks[rank]
     }
 
-    /// The rank that was fullest (the first of equals), and its fullest moment.
+    /// The rank that was fullest (the first of equals), and its fullest moment; hosts aside.
     pub fn fullest(&self) -> (Rank, MemoryPeak) {
         let fullest =
-            (0..self.peaks.len()).map(Rank::from_index).rev().max_by_key(|&rank| self.peaks[rank].total);
+            (0..self.devices).map(Rank::from_index).rev().max_by_key(|&rank| self.peaks[rank].total);
         let rank = fullest.expect("a rank");
         (rank, self.peaks[rank])
     }

@@ -136,6 +136,12 @@ impl<'a> TrainingRecorder<'a> {
         self
     }
 
+    /// Keeps another step whole than the last.
+    #[must_use]
+    pub fn showing(self, shown: StepIndex) -> Self {
+        TrainingRecorder { shown: Some(shown), ..self }
+    }
+
     /// What has been kept.
     pub fn finish(mut self) -> TrainingRecord {
         self.record.traffic = self.fold.traffic;

@@ -286,6 +286,27 @@ impl<S: Sharing> NetworkModel for Clockwork<S> {
         self.paths.set_capacity(link, Rate::of(bandwidth));
     }
 
+    fn reroute(&mut self, now: SimTime, id: FlowId, route: &Arc<[LinkId]>) -> Option<Bytes> {
+        self.come_to(now);
+        let FlowState { bytes, weight, moving: Some((path, end)), .. } = self.flows[id] else { return None };
+        let moving = &mut self.moving[path];
+        moving.come_to(now);
+        // Whole bytes: one of which a part has left goes again.
+        let left = moving.served.bytes_until(end, weight).ceil().clamp(1.0, bytes.as_f64()) as u64;
+        moving.ends.retain(|Reverse(other)| *other != (end, id));
+        if let Some(outdated) = moving.next_end.take() {
+            self.events.cancel(outdated);
+        }
+        self.paths.leave(path, weight);
+        for &link in self.paths[path].route.iter() {
+            self.carried[link] += u128::from(bytes.get() - left);
+        }
+        let latency = route.iter().map(|&link| self.latency[link]).sum();
+        self.flows[id] = FlowState { bytes: Bytes(left), weight, latency, moving: None };
+        self.join(id, route);
+        Some(Bytes(left))
+    }
+
     fn carried(&self) -> IdVec<LinkId, f64> {
         let mut carried: IdVec<LinkId, f64> = self.carried.iter().map(|&bytes| bytes as f64).collect();
         for flow in self.flows.iter() {

@@ -98,6 +98,13 @@ pub trait NetworkModel {
     /// is down pause and lose no bytes.
     fn set_bandwidth(&mut self, now: SimTime, link: LinkId, bandwidth: Option<Bandwidth>);
 
+    /// Lets what is left of a flow go on along another route, and says how much that is: what had left before is
+    /// not sent again. Nothing when its last byte has left already, or where the model cannot do this; then the
+    /// flow goes on as it was.
+    fn reroute(&mut self, _now: SimTime, _flow: FlowId, _route: &Arc<[LinkId]>) -> Option<Bytes> {
+        None
+    }
+
     /// Payload bytes that each link has carried until the moment last come to, for conservation
     /// checks and utilisation.
     fn carried(&self) -> IdVec<LinkId, f64>;

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use rustc_hash::FxHashMap;
+
 use crate::compute::{ComputeModel, KernelCost};
 use crate::hardware::Topology;
+use crate::hardware::route::Route;
 use crate::ids::{DeviceId, IdVec, KernelId, LinkId, OpId, Rank};
 use crate::network::NetworkModel;
 use crate::program::Program;
@@ -22,6 +25,8 @@ pub struct Machine<'a> {
     pub(super) compute: &'a dyn ComputeModel,
     pub(super) network: Box<dyn NetworkModel + 'a>,
     pub(super) memory: Memory,
+    /// How many ranks share the device of each, and with it its time: each has its part of the cores.
+    sharers: IdVec<Rank, u32>,
     /// How many times longer than its device's model says a rank's kernels take.
     slowdown: IdVec<Rank, f64>,
     /// By op of the next program, how many times longer than that; empty where all take as long.
@@ -30,6 +35,8 @@ pub struct Machine<'a> {
     link_changes: Vec<LinkChange>,
     /// Links that are down.
     down: BTreeSet<LinkId>,
+    /// Ways around them, as far as they have been asked for.
+    detours: FxHashMap<(DeviceId, DeviceId), Option<Route>>,
     pub(super) folded: FoldedTimes,
     pub(super) dispatch: Dispatch,
     pub(super) supposition: Supposition,
@@ -119,7 +126,10 @@ impl<'a> Machine<'a> {
         network: Box<dyn NetworkModel + 'a>,
     ) -> Self {
         let ranks = placement.len();
+        let mut on_device: FxHashMap<DeviceId, u32> = FxHashMap::default();
+        placement.iter().for_each(|&device| *on_device.entry(device).or_default() += 1);
         Machine {
+            sharers: placement.iter().map(|device| on_device[device]).collect(),
             topology,
             placement,
             compute,
@@ -129,6 +139,7 @@ impl<'a> Machine<'a> {
             jitter: IdVec::new(),
             link_changes: Vec::new(),
             down: BTreeSet::new(),
+            detours: FxHashMap::default(),
             folded: FoldedTimes::default(),
             dispatch: Dispatch::default(),
             supposition: Supposition::default(),
@@ -211,7 +222,7 @@ impl<'a> Machine<'a> {
     /// How many times longer than its device's model says an op of a rank takes.
     pub(super) fn slowdown_of(&self, rank: Rank, op: OpId) -> f64 {
         let jitter = if self.jitter.is_empty() { 1.0 } else { self.jitter[op] };
-        self.slowdown[rank] * jitter
+        self.slowdown[rank] * jitter * f64::from(self.sharers[rank])
     }
 
     /// When a link next carries more or less.
@@ -228,7 +239,29 @@ impl<'a> Machine<'a> {
             } else {
                 self.down.remove(&change.link);
             }
+            self.detours.clear();
         }
+    }
+
+    /// The route of a transfer that leaves now: around the links that are down, if there is a way; if there is
+    /// none, the usual one, on which it waits until they are up again.
+    pub(super) fn route(&mut self, from: DeviceId, to: DeviceId, flow: u64) -> Route {
+        let usual = self.topology.route(from, to, flow);
+        if self.is_up(&usual) {
+            return usual;
+        }
+        self.detour(from, to).unwrap_or(usual)
+    }
+
+    /// A way around the links that are down.
+    pub(super) fn detour(&mut self, from: DeviceId, to: DeviceId) -> Option<Route> {
+        let (topology, down) = (self.topology, &self.down);
+        self.detours.entry((from, to)).or_insert_with(|| topology.route_around(from, to, down)).clone()
+    }
+
+    /// Whether all links of a route are up.
+    pub(super) fn is_up(&self, route: &[LinkId]) -> bool {
+        self.down.is_empty() || !route.iter().any(|link| self.down.contains(link))
     }
 
     /// The links that are down, by their ends.

@@ -172,6 +172,7 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
             if let Some(at) = change.filter(|&at| happens.iter().flatten().all(|&other| at <= other)) {
                 self.now = at;
                 self.machine.change_links(at);
+                self.go_around();
                 continue;
             }
             // At one moment the network comes first: what has arrived may be used by what starts.
@@ -424,17 +425,36 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
         let exchange = &self.program.exchanges()[collective];
         let transfer = &exchange.plan.transfers()[id];
         let device = |member: Member| self.machine.placement[exchange.participants[member.index()].rank];
-        let route = self.machine.topology.route(
-            device(transfer.from),
-            device(transfer.to),
-            u64::from(transfer.channel),
-        );
+        let (from, to) = (device(transfer.from), device(transfer.to));
+        let route = self.machine.route(from, to, u64::from(transfer.channel));
         let bytes = exchange.plan.bytes_of(id, exchange.bytes);
         let flow = exchange.plan.flow(id, exchange.bytes, &route, self.machine.topology);
         let route = flow.route.clone();
         let flow = exchange.plan.send(flow, self.now, &mut *self.machine.network);
         let on_its_way = OnItsWay { collective, transfer: id, route, bytes, left_at: self.now };
         self.flows.insert(flow, on_its_way);
+    }
+
+    /// Lets what is on its way over links that are down go on around them, where there is a way.
+    fn go_around(&mut self) {
+        let held_up = self.flows.iter().filter(|(_, flow)| !self.machine.is_up(&flow.route));
+        let mut held_up: Vec<FlowId> = held_up.map(|(&id, _)| id).collect();
+        held_up.sort_unstable();
+        for id in held_up {
+            let OnItsWay { collective, transfer, .. } = self.flows[&id];
+            let exchange = &self.program.exchanges()[collective];
+            let ends = &exchange.plan.transfers()[transfer];
+            let device = |member: Member| self.machine.placement[exchange.participants[member.index()].rank];
+            let (from, to) = (device(ends.from), device(ends.to));
+            let Some(route) = self.machine.detour(from, to) else { continue };
+            let Some(left) = self.machine.network.reroute(self.now, id, &route) else { continue };
+            let flow = self.flows.get_mut(&id).expect("a flow that is held up");
+            let went = OnItsWay { route: flow.route.clone(), bytes: flow.bytes - left, ..*flow };
+            (flow.route, flow.bytes, flow.left_at) = (route, left, self.now);
+            if went.bytes > Bytes::ZERO {
+                self.tell_carried(exchange, &went);
+            }
+        }
     }
 
     fn transfer_ends(&mut self, flow: &OnItsWay) {

@@ -37,6 +37,8 @@ pub enum Activity {
     ExpertComm,
     /// Keys and values between context-parallel ranks.
     ContextComm,
+    /// Copies between a device and its host's memory.
+    HostComm,
     /// Waiting for, reading or moving input data.
     Input,
     /// A task of a task graph.
@@ -53,7 +55,7 @@ pub enum Activity {
 
 impl Activity {
     /// Every activity, in order.
-    pub const ALL: [Activity; 17] = [
+    pub const ALL: [Activity; 18] = [
         Activity::Forward,
         Activity::Backward,
         Activity::BackwardInput,
@@ -65,6 +67,7 @@ impl Activity {
         Activity::PipelineComm,
         Activity::ExpertComm,
         Activity::ContextComm,
+        Activity::HostComm,
         Activity::Input,
         Activity::Task,
         Activity::Prefill,
@@ -87,6 +90,7 @@ impl Activity {
             Activity::PipelineComm => "pipeline comm",
             Activity::ExpertComm => "expert comm",
             Activity::ContextComm => "context comm",
+            Activity::HostComm => "host comm",
             Activity::Input => "input",
             Activity::Task => "task",
             Activity::Prefill => "prefill",

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::ids::StepIndex;
+use crate::ids::{Stage, StepIndex};
 use crate::numeric::values::Values;
 use crate::runtime::{Interpreter, Machine, NoValues};
 use crate::trace::{Arrow, Carried, Lane, Listener, Recording, Span};
@@ -18,12 +18,15 @@ use crate::units::SimTime;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
     /// Which step of which worker, in the order in which they were applied; see
-    /// [`turn`](crate::training::lower::turn).
+    /// [`turn`](crate::training::lower::turn). In a pipeline that is never emptied, which update.
     pub turns: Vec<u32>,
     /// When each was.
     pub at: Vec<SimTime>,
-    /// How many others were applied between the pull of its weights and itself.
+    /// How many others were applied between the pull of its weights and itself; in a pipeline, how many updates
+    /// older the weights were that it was computed with than those that it stepped.
     pub staleness: Vec<u32>,
+    /// The stage that each stepped, where a pipeline is never emptied; of servers none.
+    pub stages: Vec<Stage>,
 }
 
 impl Applied {
@@ -49,7 +52,8 @@ impl Applied {
         let there = |turn: &u32| pulls.get(turn).map_or(0, |pull| at.partition_point(|end| end <= pull));
         let staleness =
             order.iter().enumerate().map(|(index, (_, turn))| (index - there(turn)) as u32).collect();
-        Applied { turns: order.iter().map(|&(_, turn)| turn).collect(), staleness, at }
+        let turns = order.iter().map(|&(_, turn)| turn).collect();
+        Applied { turns, staleness, at, stages: Vec::new() }
     }
 }
 
@@ -113,7 +117,13 @@ fn losses(values: &Values, applied: &Applied, workers: u32) -> Vec<f64> {
 }
 
 /// Tells a listener what happened from `start` to `end`; of what reaches beyond, the part within.
-fn tell(recording: &Recording, start: SimTime, end: SimTime, last: bool, listener: &mut dyn Listener) {
+pub(super) fn tell(
+    recording: &Recording,
+    start: SimTime,
+    end: SimTime,
+    last: bool,
+    listener: &mut dyn Listener,
+) {
     let ended = |at: SimTime| start < at && at <= end || at == SimTime::ZERO && start == at;
     for change in recording
         .memory

@@ -7,9 +7,9 @@ use crate::ids::{Rank, StepIndex};
 use crate::network::links_of;
 use crate::runtime::{Machine, NoValues};
 use crate::trace::{Activity, Label, Lane, Listener, MemoryChange, MemoryUse, Span};
-use crate::training::lower::lower;
+use crate::training::lower::{lower, lower_pipelined};
 use crate::training::state::State;
-use crate::training::{Setup, TrainingFailure};
+use crate::training::{Setup, TrainingFailure, TrainingPlan};
 use crate::units::{Bytes, SimDuration, SimTime};
 
 /// The rank that has least room to spare, or lacks most.
@@ -27,6 +27,8 @@ pub struct Tightest {
     pub during: Option<(Activity, Label)>,
     /// What its memory is full of, in the order of [`MemoryUse::ALL`].
     pub by_use: [Bytes; MemoryUse::ALL.len()],
+    /// What an allocator loses between its blocks then.
+    pub lost: Bytes,
     /// How long the step is.
     pub step: SimDuration,
 }
@@ -34,7 +36,7 @@ pub struct Tightest {
 impl Tightest {
     /// What it needs.
     pub fn needed(&self) -> Bytes {
-        self.by_use.iter().copied().sum()
+        self.by_use.iter().copied().sum::<Bytes>() + self.lost
     }
 
     /// Whether its device has that.
@@ -50,7 +52,15 @@ impl Tightest {
 pub fn tightest(setup: &Setup) -> Result<Tightest, TrainingFailure> {
     let plan = setup.plan;
     let state = State::new(plan);
-    let program = lower(plan, &state, StepIndex(0)).map_err(TrainingFailure::Deadlock)?;
+    let (program, steps) = match plan.schedule.stashing() {
+        None => (lower(plan, &state, StepIndex(0)), 1),
+        Some(_) => {
+            // Enough for the pipeline to fill, and for every version of the weights to be made.
+            let steps = (2 * plan.mesh.pipeline).div_ceil(plan.micro_batches).max(3).min(plan.steps);
+            (lower_pipelined(&TrainingPlan { steps, ..plan.clone() }, &state), steps)
+        }
+    };
+    let program = program.map_err(TrainingFailure::Deadlock)?;
     let network = setup.network.model(&links_of(&plan.topology));
     let mut machine = Machine::new(&plan.topology, plan.placement.clone(), setup.compute, network);
     machine.hand_over(plan.software.dispatch());
@@ -58,10 +68,15 @@ pub fn tightest(setup: &Setup) -> Result<Tightest, TrainingFailure> {
     let ran = machine.run(&program, &mut NoValues, &mut peaks).map_err(TrainingFailure::Stall)?;
     let device = |rank: Rank| &plan.topology.devices()[plan.placement[rank]];
     let room = |rank: Rank, peak: &Peak| {
-        i128::from(device(rank).spec.memory.capacity.get()) - i128::from(peak.total().get())
+        let needed = peak.total() + plan.lost_between(&peak.by_use);
+        i128::from(device(rank).spec.memory.capacity.get()) - i128::from(needed.get())
     };
-    let (&rank, peak) =
-        peaks.ranks.iter().min_by_key(|&(&rank, peak)| (room(rank, peak), rank)).expect("a rank that works");
+    let (&rank, peak) = peaks
+        .ranks
+        .iter()
+        .filter(|(rank, _)| plan.hosted_by(**rank).is_none())
+        .min_by_key(|&(&rank, peak)| (room(rank, peak), rank))
+        .expect("a rank that works");
     Ok(Tightest {
         rank,
         device: device(rank).name.clone(),
@@ -69,7 +84,8 @@ pub fn tightest(setup: &Setup) -> Result<Tightest, TrainingFailure> {
         at: peak.at.since(SimTime::ZERO),
         during: peak.during.clone(),
         by_use: peak.by_use,
-        step: ran.duration(),
+        lost: plan.lost_between(&peak.by_use),
+        step: SimDuration::from_picos(ran.duration().picos() / u64::from(steps)),
     })
 }
 

@@ -11,7 +11,9 @@ pub mod compression;
 pub mod disturbance;
 pub mod lower;
 pub mod memory;
+pub mod offload;
 pub mod partition;
+mod pipelined;
 pub mod recompute;
 pub mod recovery;
 mod run;
@@ -35,7 +37,9 @@ use crate::ids::{DeviceId, Id, IdVec, MicroBatch, Rank, Stage, StepIndex};
 use crate::model::{Model, Piece};
 use crate::numeric::optimizer::OptimizerSpec;
 use crate::parallel::{Axis, Coordinates, Mesh};
+use crate::trace::MemoryUse;
 use crate::training::compression::{CompressionSpec, Scheme};
+use crate::training::offload::Offload;
 use crate::training::recompute::Recompute;
 use crate::training::schedule::{PipelineShape, ScheduleSpec};
 use crate::training::software::SoftwareSpec;
@@ -78,6 +82,11 @@ pub struct TrainingPlan {
     pub zero: Zero,
     /// Which activations are computed again instead of kept.
     pub recompute: Recompute,
+    /// What hosts keep instead of the devices.
+    pub offload: Offload,
+    /// How much more room than they hold buffers that come and go take, as a share: what an allocator loses
+    /// between its blocks.
+    pub fragmentation: f64,
     /// Which kernels are run, and how fast the host hands them over.
     pub software: SoftwareSpec,
     /// Whether ranks that do the same at the same time are simulated once: one replica and one tensor
@@ -100,19 +109,57 @@ impl TrainingPlan {
         PipelineShape { ranks: self.mesh.pipeline, micro_batches: self.micro_batches }
     }
 
+    /// Whether steps flow into one another: replicas step what servers keep, or the pipeline is never emptied.
+    pub fn is_asynchronous(&self) -> bool {
+        self.sync.server().is_some() || self.schedule.stashing().is_some()
+    }
+
     /// The last stage.
     pub fn last_stage(&self) -> Stage {
         Stage::from_index(self.stages.len() - 1)
     }
 
-    /// Which copy of the model a micro-batch goes through.
+    /// Which copy of the model a micro-batch goes through. Micro-batches count on over steps.
     pub fn copy_of(&self, micro_batch: MicroBatch) -> u32 {
-        micro_batch.0 / (self.micro_batches / self.schedule.copies()).max(1)
+        micro_batch.0 % self.micro_batches / (self.micro_batches / self.schedule.copies()).max(1)
+    }
+
+    /// Whether gradients are summed after every micro-batch, and live on the device for one alone: where replicas
+    /// share them, and where nobody but the host sums them.
+    pub fn sums_by_micro_batch(&self) -> bool {
+        self.zero.shares_gradients() || (self.offload.optimizer && self.replicas() == 1)
+    }
+
+    /// The rank that stands for a rank's host: after those of the mesh, in their order.
+    pub fn host_of(&self, rank: Rank) -> Rank {
+        Rank(self.mesh.ranks() + rank.0)
+    }
+
+    /// Every rank that stands for the host of one that is simulated.
+    pub fn host_ranks(&self) -> impl Iterator<Item = Rank> + '_ {
+        self.simulated_ranks().filter(|_| self.offload.any()).map(|rank| self.host_of(rank))
+    }
+
+    /// The rank whose host a rank stands for.
+    pub fn hosted_by(&self, rank: Rank) -> Option<Rank> {
+        rank.0.checked_sub(self.mesh.ranks()).filter(|_| self.offload.any()).map(Rank)
+    }
+
+    /// The rank of the mesh that a rank is or is the host of.
+    fn within_mesh(&self, rank: Rank) -> Rank {
+        if self.offload.any() { Rank(rank.0 % self.mesh.ranks()) } else { rank }
+    }
+
+    /// The room that is lost between buffers, of a memory that holds so much of each use: the fragmentation
+    /// allowance, for what is allocated and freed within a step.
+    pub fn lost_between(&self, by_use: &[Bytes; MemoryUse::ALL.len()]) -> Bytes {
+        let coming_and_going = by_use[MemoryUse::Activations as usize] + by_use[MemoryUse::Buffers as usize];
+        Bytes((coming_and_going.as_f64() * self.fragmentation).ceil() as u64)
     }
 
     /// Whether a rank is simulated itself, and not by another that does the same at the same time.
     pub fn simulates(&self, rank: Rank) -> bool {
-        let at = self.mesh.coordinates(rank);
+        let at = self.mesh.coordinates(self.within_mesh(rank));
         !self.folded || (at.data, at.context, at.tensor) == (0, 0, 0)
     }
 
@@ -143,7 +190,8 @@ impl TrainingPlan {
 
     /// The ranks of parameter servers, after those of the mesh.
     pub fn server_ranks(&self) -> impl Iterator<Item = Rank> + '_ {
-        (self.mesh.ranks()..self.placement.len() as u32).map(Rank)
+        let servers = self.sync.server().map_or(0, |server| server.servers);
+        (self.mesh.ranks()..self.mesh.ranks() + servers).map(Rank)
     }
 
     /// The server that keeps a piece of the model, where there are servers: by turns.
@@ -177,18 +225,20 @@ impl TrainingPlan {
     /// what it becomes when data, context and tensor coordinates are shifted.
     pub fn mirrored(&self, group: &[Rank]) -> Vec<Vec<Rank>> {
         let mesh = self.mesh;
-        let mut taken = vec![false; mesh.ranks() as usize];
+        let mut taken = vec![false; self.placement.len().max(mesh.ranks() as usize)];
         let mut groups = Vec::new();
         for shift in 0..mesh.data * mesh.context * mesh.tensor {
             let by = mesh.coordinates(Rank(shift));
             let shifted = |&rank: &Rank| {
-                let at = mesh.coordinates(rank);
-                mesh.rank(Coordinates {
+                let of = self.within_mesh(rank);
+                let at = mesh.coordinates(of);
+                let shifted = mesh.rank(Coordinates {
                     data: (at.data + by.data) % mesh.data,
                     pipeline: at.pipeline,
                     context: (at.context + by.context) % mesh.context,
                     tensor: (at.tensor + by.tensor) % mesh.tensor,
-                })
+                });
+                if of == rank { shifted } else { self.host_of(shifted) }
             };
             // Most groups are met again by their first rank.
             if group.first().is_some_and(|first| taken[shifted(first).index()]) {

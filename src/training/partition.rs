@@ -15,6 +15,7 @@ use crate::parallel::Mesh;
 use crate::trace::Activity;
 use crate::training::TrainingPlan;
 use crate::training::lower::lower;
+use crate::training::offload::Offload;
 use crate::training::schedule::ScheduleSpec;
 use crate::training::state::State;
 use crate::training::sync::SyncSpec;
@@ -93,6 +94,7 @@ pub fn piece_costs(plan: &TrainingPlan, compute: &dyn ComputeModel) -> Vec<Piece
         placement: (0..mesh.ranks()).map(|_| device).collect::<IdVec<Rank, DeviceId>>(),
         stages: (0..pieces as usize).map(|piece| piece..piece + 1).collect(),
         micro_batches: 1,
+        offload: Offload::default(),
         schedule: ScheduleSpec::from_name("gpipe").expect("a listed schedule"),
         sync: SyncSpec::from_name("all_reduce").expect("a listed sync"),
         zero: Zero::default(),

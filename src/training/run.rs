@@ -13,6 +13,7 @@ use crate::trace::{Activity, Label, Lane, Listener, Span, Stream};
 use crate::training::TrainingPlan;
 use crate::training::asynchronous::{Applied, run_asynchronous};
 use crate::training::lower::{Deadlock, lower, lower_evaluation};
+use crate::training::pipelined::run_pipelined;
 use crate::training::recovery::{Checkpointed, Interruption};
 use crate::training::state::State;
 use crate::training::sync::SyncAction;
@@ -26,7 +27,7 @@ pub trait Observer {
     /// A step has ended.
     fn step(&mut self, report: &StepReport);
 
-    /// A run with parameter servers has ended.
+    /// A run has ended whose gradients are stale: with parameter servers, or a pipeline that is never emptied.
     fn applied(&mut self, _applied: &Applied) {}
 
     /// A checkpoint was written.
@@ -172,6 +173,9 @@ pub fn run_from(
     machine.hand_over(plan.software.dispatch());
     if let Some(server) = plan.sync.server() {
         return run_asynchronous(plan, state, server, &mut machine, values, observer);
+    }
+    if let Some(stashing) = plan.schedule.stashing() {
+        return run_pipelined(plan, state, stashing, &mut machine, values, observer);
     }
     let mut programs = Programs::default();
     let mut outcome = TrainingOutcome::default();

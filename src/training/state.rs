@@ -19,6 +19,7 @@ pub struct State {
     slots: IdVec<SlotId, Slot>,
     parameters: IdVec<Rank, BTreeMap<Piece, Vec<ParameterSlots>>>,
     losses: IdVec<Rank, Option<SlotId>>,
+    updates: IdVec<Rank, Option<SlotId>>,
 }
 
 /// A place that keeps numbers for the whole run.
@@ -45,6 +46,8 @@ pub struct ParameterSlots {
     pub elements: u64,
     /// The numbers themselves; nothing where replicas share them and gather them for each use.
     pub weight: Option<SlotId>,
+    /// Where other versions of them are kept, by turns, for micro-batches that are under way.
+    pub stash: Vec<SlotId>,
     /// Their gradient; nothing where it lives for a micro-batch and replicas share what is kept.
     pub gradient: Option<SlotId>,
     /// The optimiser's moments, none to two: of this replica's share where replicas share.
@@ -59,6 +62,17 @@ pub struct ParameterSlots {
     pub factor: Option<SlotId>,
     /// This replica's share, where replicas share.
     pub share: Option<Share>,
+    /// What the rank's host keeps, where that steps.
+    pub host: Option<OnHost>,
+}
+
+/// What a host keeps of what a rank steps: of its share, where replicas share.
+#[derive(Debug, Clone, Copy)]
+pub struct OnHost {
+    /// The numbers that are stepped.
+    pub weight: SlotId,
+    /// The gradient that they are stepped by.
+    pub gradient: SlotId,
 }
 
 /// What one of several replicas holds for all: its piece of a parameter's shard, the last one filled
@@ -83,7 +97,20 @@ pub struct Served {
 }
 
 impl ParameterSlots {
-    /// The numbers that the optimiser steps.
+    /// Where a version of the numbers is kept.
+    pub fn version(&self, version: u32) -> Option<SlotId> {
+        match version as usize % (self.stash.len() + 1) {
+            0 => self.weight,
+            other => Some(self.stash[other - 1]),
+        }
+    }
+
+    /// What the rank's host keeps.
+    pub fn on_host(&self) -> OnHost {
+        self.host.expect("a rank whose host steps")
+    }
+
+    /// The numbers that the optimiser steps; where a host does, what it sends up.
     pub fn stepped(&self) -> SlotId {
         match self.share {
             Some(share) => share.weight,
@@ -156,15 +183,22 @@ impl State {
             slots: IdVec::new(),
             parameters: IdVec::filled(BTreeMap::new(), ranks),
             losses: IdVec::filled(None, ranks),
+            updates: IdVec::filled(None, ranks),
         };
         for (replica, copy) in plan.simulated_copies() {
             for (stage, held) in plan.stages.enumerate() {
+                let stashing = plan.schedule.stashing();
+                let versions = stashing.map_or(1, |stashing| stashing.versions(plan.shape(), stage));
                 for rank in plan.simulated(&plan.cell_ranks(replica, copy, stage)) {
                     for &piece in &pieces[held.clone()] {
                         let parameters = plan.model.parameters(piece).into_iter();
-                        let slots =
-                            parameters.map(|parameter| state.add(plan, rank, copy, parameter)).collect();
+                        let add = |parameter| state.add(plan, rank, copy, versions, parameter);
+                        let slots = parameters.map(add).collect();
                         state.parameters[rank].insert(piece, slots);
+                    }
+                    if stashing.is_some() {
+                        let slot = Slot { rank, elements: 1, bytes: Bytes(4), usage: MemoryUse::Buffers };
+                        state.updates[rank] = Some(state.slots.push(slot));
                     }
                     if stage == plan.last_stage() {
                         let slot = Slot { rank, elements: 1, bytes: Bytes(4), usage: MemoryUse::Buffers };
@@ -208,6 +242,7 @@ impl State {
             copy: 0,
             elements,
             weight: Some(weight),
+            stash: Vec::new(),
             gradient: None,
             moments,
             outer: None,
@@ -215,10 +250,18 @@ impl State {
             error: None,
             factor: None,
             share: None,
+            host: None,
         }
     }
 
-    fn add(&mut self, plan: &TrainingPlan, rank: Rank, copy: u32, parameter: Parameter) -> ParameterSlots {
+    fn add(
+        &mut self,
+        plan: &TrainingPlan,
+        rank: Rank,
+        copy: u32,
+        versions: u32,
+        parameter: Parameter,
+    ) -> ParameterSlots {
         let elements = parameter.shard_elements(u64::from(plan.mesh.tensor));
         let widths = ParameterBytes::of(plan);
         let zero = plan.zero;
@@ -227,34 +270,48 @@ impl State {
             self.slots.push(Slot { rank, elements, bytes: Bytes(elements * bytes), usage })
         };
         let weight = (!zero.shares_weights()).then(|| slot(elements, widths.weight, MemoryUse::Parameters));
+        let stash = (1..versions).map(|_| slot(elements, widths.weight, MemoryUse::Parameters)).collect();
         let gradient =
-            (!zero.shares_gradients()).then(|| slot(elements, widths.gradient, MemoryUse::Gradients));
+            (!plan.sums_by_micro_batch()).then(|| slot(elements, widths.gradient, MemoryUse::Gradients));
         let share = zero.shares().then(|| Share {
             elements: piece,
             // Where the weights are held whole, the share is a view of them (or the master copy, which
             // is counted with the optimiser) and takes no room of its own.
             weight: slot(piece, if weight.is_none() { widths.weight } else { 0 }, MemoryUse::Parameters),
-            gradient: gradient.is_none().then(|| slot(piece, widths.gradient, MemoryUse::Gradients)),
+            gradient: (gradient.is_none() && !plan.offload.optimizer)
+                .then(|| slot(piece, widths.gradient, MemoryUse::Gradients)),
         });
-        // The master copy is counted with the first moment: it is one more number the optimiser keeps.
-        // Where servers step, workers keep nothing to step by.
-        let moments = (0..if plan.sync.server().is_some() { 0 } else { plan.moments() })
-            .map(|moment| {
-                let bytes = widths.moment + if moment == 0 { widths.master } else { 0 };
-                slot(if share.is_some() { piece } else { elements }, bytes, MemoryUse::Optimizer)
-            })
-            .collect();
+        let on_host = plan.offload.optimizer.then(|| plan.host_of(rank));
         let outer = plan.sync.outer().map(|_| [(); 2].map(|()| slot(elements, 4, MemoryUse::Optimizer)));
         let compresses = plan.compression.scheme() != Scheme::Whole;
         let error = (compresses && plan.compression.feeds_back())
             .then(|| slot(elements, widths.gradient, MemoryUse::Gradients));
         let factor = low_rank_of(plan, &parameter)
             .map(|(_, columns, rank)| slot(columns * rank, widths.gradient, MemoryUse::Gradients));
+        let stepped = if share.is_some() { piece } else { elements };
+        let mut slot = |elements: u64, bytes: u64, usage| {
+            let rank = on_host.unwrap_or(rank);
+            self.slots.push(Slot { rank, elements, bytes: Bytes(elements * bytes), usage })
+        };
+        // What a host steps it keeps as wide as its moments.
+        let host = on_host.map(|_| OnHost {
+            weight: slot(stepped, widths.weight.max(4), MemoryUse::Optimizer),
+            gradient: slot(stepped, widths.gradient, MemoryUse::Gradients),
+        });
+        // The master copy is counted with the first moment: it is one more number the optimiser keeps.
+        // Where servers step, workers keep nothing to step by.
+        let moments = (0..if plan.sync.server().is_some() { 0 } else { plan.moments() })
+            .map(|moment| {
+                let master = if moment == 0 && on_host.is_none() { widths.master } else { 0 };
+                slot(stepped, widths.moment + master, MemoryUse::Optimizer)
+            })
+            .collect();
         ParameterSlots {
             parameter,
             copy,
             elements,
             weight,
+            stash,
             gradient,
             moments,
             outer,
@@ -262,6 +319,7 @@ impl State {
             error,
             factor,
             share,
+            host,
         }
     }
 
@@ -306,6 +364,10 @@ impl State {
                             // The same on every replica, as algorithm 1 asks; any numbers do.
                             let elements = values[factor].len();
                             values[factor] = initial::factor(parameter, elements);
+                        }
+                        if let Some(host) = slots.host {
+                            let stepped = slots.share.map_or(&held, |share| &values[share.weight]);
+                            values[host.weight] = stepped.clone();
                         }
                         if let Some(weight) = slots.weight {
                             values[weight] = held;
@@ -460,6 +522,22 @@ impl State {
     /// Every parameter of a rank, piece by piece.
     pub fn of_rank(&self, rank: Rank) -> impl Iterator<Item = &ParameterSlots> {
         self.parameters[rank].values().flatten()
+    }
+
+    /// Where a rank counts its updates, where the pipeline is not emptied for them.
+    pub fn updates(&self, rank: Rank) -> Option<SlotId> {
+        self.updates[rank]
+    }
+
+    /// Lets every rank's weights be those after so many updates, whichever version they were kept as.
+    pub(super) fn bring_up(&self, values: &mut Values, updates: u32) {
+        for slots in self.parameters.iter().flat_map(BTreeMap::values).flatten() {
+            if let (Some(newest), Some(weight)) = (slots.version(updates), slots.weight)
+                && newest != weight
+            {
+                values.copy(newest, weight);
+            }
+        }
     }
 
     /// Where a rank of the last stage gathers the step's loss.

@@ -31,6 +31,7 @@ use crate::network::{NetworkSpec, links_of};
 use crate::numeric::optimizer::OptimizerSpec;
 use crate::parallel::Mesh;
 use crate::training::compression::CompressionSpec;
+use crate::training::offload::Offload;
 use crate::training::recompute::Recompute;
 use crate::training::schedule::{Interleaved, ScheduleSpec};
 use crate::training::software::SoftwareSpec;
@@ -212,6 +213,8 @@ impl TrainRow {
         let software = if eager { "eager" } else { "fused" };
         let topology = self.topology(device)?;
         let plan = TrainingPlan {
+            offload: Offload::default(),
+            fragmentation: 0.0,
             stages: even_stages(&model, pipeline * schedule.stages_per_rank())?,
             model,
             topology: Arc::new(topology),

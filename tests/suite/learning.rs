@@ -129,7 +129,9 @@ fn every_mesh_trains_as_one_device_does() {
 #[test]
 fn every_schedule_trains_as_one_device_does() {
     let alone = alone();
-    for schedule in ScheduleSpec::NAMES.iter().filter(|name| **name != "custom") {
+    // Those that are never emptied train with stale weights; tests/suite/pipelines.rs is about them.
+    let emptied = |name: &&&str| ScheduleSpec::from_name(name).is_some_and(|it| it.stashing().is_none());
+    for schedule in ScheduleSpec::NAMES.iter().filter(emptied).filter(|name| **name != "custom") {
         for (data, pipeline, tensor) in [(2, 2, 2), (1, 4, 2)] {
             let changes = [
                 format!("parallel.schedule={schedule}"),

@@ -14,6 +14,8 @@ mod kernels;
 mod learning;
 mod machines;
 mod measurements;
+mod offload;
+mod pipelines;
 mod plans;
 mod pytorch;
 mod readme;

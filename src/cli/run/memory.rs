@@ -36,6 +36,9 @@ pub(super) fn diagnosis(plan: &TrainingPlan, overfull: &Tightest, again: Again) 
     for (usage, bytes) in MemoryUse::ALL.iter().zip(overfull.by_use).filter(|(_, bytes)| bytes.get() > 0) {
         text += &format!("\n    {:12} {bytes}", usage.name());
     }
+    if overfull.lost.get() > 0 {
+        text += &format!("\n    {:12} {}", "fragmented", overfull.lost);
+    }
     let alone = changes(plan);
     let mut tried = try_all(&alone, again);
     if !tried.iter().any(|(_, tightest)| tightest.fits()) {
@@ -78,6 +81,11 @@ fn changes(plan: &TrainingPlan) -> Vec<Change> {
     }
     if plan.recompute != Recompute::Full {
         all.push(one("recompute=full"));
+    }
+    if !plan.offload.any() {
+        // What is not allowed (beside another sync, say) is left out when it is tried.
+        all.extend(["optimizer", "activations"].map(|what| vec![format!("training.offload.{what}=true")]));
+        all.push(one("training.offload={optimizer: true, activations: true}"));
     }
     if mesh.data > 1 && !plan.zero.shares() {
         all.extend((1..=3).map(|stage| vec![format!("parallel.zero={stage}")]));

@@ -5,7 +5,7 @@ use crate::cli::progress::Progress;
 use crate::cli::run::memory::{self, Again};
 use crate::cli::run::{Outcome, json};
 use crate::config::{self, TrainingScenario};
-use crate::ids::Rank;
+use crate::ids::{Rank, StepIndex};
 use crate::metrics::{TrainingRecord, TrainingRecorder};
 use crate::numeric::values::Values;
 use crate::report::training::{Recovered, TrainingSummary, artefacts, table};
@@ -81,16 +81,20 @@ fn check_memory(scenario: &TrainingScenario, again: Again) -> Result<(), Failure
 fn overflows(plan: &TrainingPlan, record: &TrainingRecord) -> bool {
     let Some(memory) = &record.memory else { return false };
     let capacity = |rank: Rank| plan.topology.devices()[plan.placement[rank]].spec.memory.capacity;
-    plan.simulated_ranks().any(|rank| memory.peak(rank).total > capacity(rank))
+    let needed = |rank: Rank| {
+        let peak = memory.peak(rank);
+        peak.total + plan.lost_between(&peak.by_use)
+    };
+    plan.simulated_ranks().any(|rank| needed(rank) > capacity(rank))
 }
 
-/// Why the step of median duration took as long as it did; nothing where replicas go on by themselves and a
-/// run has no steps that end.
+/// Why the step of median duration took as long as it did; nothing where replicas or stages go on by themselves
+/// and a run has no steps that end.
 fn explained(
     scenario: &TrainingScenario,
     record: &TrainingRecord,
 ) -> Result<Option<Explanation>, TrainingFailure> {
-    if scenario.plan.sync.server().is_some() {
+    if scenario.plan.is_asynchronous() {
         return Ok(None);
     }
     let report = &record.steps[record.median_step()];
@@ -120,6 +124,10 @@ pub(crate) fn train(
         scenario.file.training.evaluate_every,
         |step: &StepReport| progress.tell(u64::from(step.step.0) + 1, || step_line(name, plan.steps, step)),
     );
+    if plan.schedule.stashing().is_some() {
+        // In the last step the pipeline runs empty; in the middle it is as it mostly is.
+        recorder = recorder.showing(StepIndex(plan.steps / 2));
+    }
     if !shows {
         recorder = recorder.without_whole_step();
     }

@@ -138,6 +138,15 @@ impl Check<'_> {
                 self.wrong(&key, "there is nothing to choose from", "leave the key out for what is usual");
             }
         }
+        for (at, schedule) in
+            schedule.iter().enumerate().filter(|(_, schedule)| schedule.stashing().is_some())
+        {
+            let why = format!(
+                "`{}` trains with stale weights: it is no other way to the same model",
+                schedule.name()
+            );
+            self.wrong(&format!("plan.space.schedule[{at}]"), why, "compare it by `trainyard compare`");
+        }
         let counts: usize = plan.hardware.iter().map(|hardware| hardware.devices.len().max(1)).sum();
         let all = lengths.iter().fold(counts, |all, (_, length)| all.saturating_mul(*length));
         if all > MOST_COMBINATIONS {
@@ -256,6 +265,8 @@ impl PlanScenario {
             data: Data::default(),
             preparation: None,
             training: Training {
+                offload: crate::training::offload::Offload::default(),
+                fragmentation: 0.0,
                 global_batch: plan.global_batch,
                 micro_batch: Some(micro_batch),
                 steps: 1,

@@ -193,6 +193,10 @@ impl Check<'_> {
             let why = "runs with parameter servers cannot be disturbed or write checkpoints yet";
             self.wrong(key, why, &format!("use `sync: all_reduce`, or leave `{key}` out"));
         }
+        if (all.any() || file.checkpoint.is_some()) && plan.schedule.stashing().is_some() {
+            let why = "a pipeline that is never emptied cannot be disturbed or write checkpoints yet";
+            self.wrong(key, why, &format!("use another schedule, or leave `{key}` out"));
+        }
         let Some(keys) = &file.checkpoint else {
             if all.fails() {
                 let why = "devices fail, and nothing says how the run recovers";
@@ -208,6 +212,10 @@ impl Check<'_> {
             let why = "replicas that do not hold the same model cannot go on without one of them";
             let help = "use `sync: all_reduce` and `compression: none`, or `elastic: false`";
             self.wrong("checkpoint.elastic", why, help);
+        }
+        if keys.elastic && plan.offload.any() {
+            let why = "what hosts keep cannot be laid out anew for fewer replicas yet";
+            self.wrong("checkpoint.elastic", why, "use `elastic: false`, or leave `training.offload` out");
         }
         if keys.elastic && plan.mesh.data == 1 {
             let why = "with one replica there is none to go on without it";

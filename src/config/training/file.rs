@@ -15,6 +15,7 @@ use crate::model::Model;
 use crate::numeric::optimizer::OptimizerSpec;
 use crate::rng::Seed;
 use crate::training::compression::CompressionSpec;
+use crate::training::offload::Offload;
 use crate::training::partition::Partition;
 use crate::training::recompute::Recompute;
 use crate::training::schedule::ScheduleSpec;
@@ -162,9 +163,20 @@ pub struct Training {
     /// Least size of a gradient bucket. PyTorch's DistributedDataParallel takes 25 MiB.
     #[serde(default = "ddp_bucket")]
     pub bucket: Bytes,
+    /// What is kept on hosts instead of the devices.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub offload: Offload,
+    /// How much more room than they hold buffers take that come and go within a step, as a share: what an
+    /// allocator loses between its blocks.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub fragmentation: f64,
     /// Steps between two measurements of the held-out loss; the last step is always measured.
     #[serde(default = "fifty")]
     pub evaluate_every: u32,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn single() -> Precision {

@@ -12,7 +12,7 @@ use crate::config::preparation::file::{NetworkFidelityKeys, Preparation, Prepara
 use crate::config::training::disturbances::CheckpointKeys;
 use crate::config::training::file::{Data, Fold, TrainingFile};
 use crate::config::{Diagnostics, Locations, locate};
-use crate::hardware::{Precision, Topology};
+use crate::hardware::{DeviceKind, Precision, Topology};
 use crate::ids::{DeviceId, Id, IdVec, Rank, Stage};
 use crate::model::Model;
 use crate::network::{NetworkModel, NetworkSpec, links_of};
@@ -116,8 +116,17 @@ pub fn resolve_on(
         return Err(check.mistakes);
     };
     // Parameter servers are on the devices after those of the workers.
-    let placement: IdVec<Rank, DeviceId> =
+    let mut placement: IdVec<Rank, DeviceId> =
         (0..mesh.ranks() + servers).map(|rank| DeviceId::from_index(rank as usize)).collect();
+    let topology = match check.hosts(&file, topology) {
+        Some((topology, host_of)) => {
+            mesh.all().for_each(|rank| {
+                placement.push(host_of[placement[rank]]);
+            });
+            topology
+        }
+        None => return Err(check.mistakes),
+    };
     let mut plan = TrainingPlan {
         model: file.model.clone(),
         topology,
@@ -134,6 +143,8 @@ pub fn resolve_on(
         bucket: file.training.bucket,
         sequence_parallel: file.parallel.sequence_parallel,
         recompute: file.recompute,
+        offload: file.training.offload.clone(),
+        fragmentation: file.training.fragmentation,
         software: file.software.clone(),
         zero: file.parallel.zero,
         folded: false,
@@ -606,6 +617,127 @@ impl Check<'_> {
         }
     }
 
+    /// The topology with a processor beside every device, and which it is, where anything is kept on hosts.
+    fn hosts(
+        &mut self,
+        file: &TrainingFile,
+        topology: Arc<Topology>,
+    ) -> Option<(Arc<Topology>, IdVec<DeviceId, DeviceId>)> {
+        let offload = &file.training.offload;
+        if !offload.any() {
+            return Some((topology, IdVec::new()));
+        }
+        if file.parallel.sync.server().is_some() {
+            let why = "workers of parameter servers keep nothing that a host could keep for them yet";
+            self.wrong("training.offload", why, "use another `sync`, or leave it out");
+            return None;
+        }
+        let cpu = match locate::device(&offload.host) {
+            Ok(cpu) if cpu.kind == DeviceKind::Cpu => cpu,
+            Ok(other) => {
+                let why = format!("a host is a processor, and `{}` is a {}", offload.host, other.kind);
+                self.wrong("training.offload.host", why, "`trainyard list devices` shows what there is");
+                return None;
+            }
+            Err(not_found) => {
+                self.wrong("training.offload.host", not_found.why, &not_found.help.unwrap_or_default());
+                return None;
+            }
+        };
+        match topology.with_hosts(&cpu) {
+            Ok(hosted) => {
+                if hosted.added > 0 {
+                    self.notes.push(format!(
+                        "{} nodes show no processor of their own: `{}` stands in each, at the root of its PCIe tree or \
+                         at its devices' host links",
+                        hosted.added, cpu.name
+                    ));
+                }
+                Some((Arc::new(hosted.topology), hosted.host_of))
+            }
+            Err(why) => {
+                self.wrong("training.offload", why, "choose a topology with processors, or leave it out");
+                None
+            }
+        }
+    }
+
+    /// Whether hosts can keep what they are asked to.
+    fn offload(&mut self, plan: &TrainingPlan) {
+        if !(0.0..=1.0).contains(&plan.fragmentation) {
+            let why = format!("a fragmentation allowance is a share from 0 to 1, not {}", plan.fragmentation);
+            self.wrong("training.fragmentation", why, "`0.1` allows for a tenth more");
+        }
+        if !plan.offload.any() {
+            return;
+        }
+        let key = "training.offload";
+        if plan.schedule.stashing().is_some() {
+            let why = format!("`{}` keeps versions of the weights on the devices", plan.schedule.name());
+            self.wrong(key, why, "use a schedule that is emptied, or leave it out");
+        }
+        if !plan.offload.optimizer {
+            return;
+        }
+        let key = "training.offload.optimizer";
+        if plan.sync.name() != "all_reduce" {
+            let why = format!("hosts step by summed gradients, which `{}` does not make", plan.sync.name());
+            self.wrong(key, why, "use `sync: all_reduce`, or leave it out");
+        }
+        if plan.compression.name() != "none" {
+            let why = format!("`{}` keeps what it has not sent on the devices", plan.compression.name());
+            self.wrong(key, why, "use `compression: none`, or leave it out");
+        }
+        if plan.zero.shares() && plan.sharers() != plan.mesh.data {
+            let why = "groups of replicas that share sum their shares on the devices";
+            self.wrong(key, why, "let all replicas share: leave `group` out of `zero`");
+        }
+        let splits = || {
+            let orders = plan.schedule.order(plan.shape());
+            orders.iter().flatten().any(|op| op.pass == Pass::BackwardWeight)
+        };
+        if plan.sums_by_micro_batch() && plan.schedule.admits(plan.shape()).is_ok() && splits() {
+            let why = format!(
+                "`{}` puts weight gradients off, and these go to the host with their micro-batch",
+                plan.schedule.name()
+            );
+            self.wrong(key, why, "use a schedule that does not split backward passes, or more replicas");
+        }
+    }
+
+    /// Whether the pipeline can go on without being emptied.
+    fn stashing(&mut self, plan: &TrainingPlan) {
+        if plan.schedule.stashing().is_none() {
+            return;
+        }
+        let name = plan.schedule.name();
+        if plan.sync.name() != "all_reduce" {
+            let why = format!("`{name}` steps every stage by itself, which `{}` does not", plan.sync.name());
+            self.wrong("parallel.sync", why, "use `sync: all_reduce`, or a schedule that is emptied");
+        }
+        if plan.zero.shares() {
+            let why = format!("`{name}` keeps whole versions of the weights, which replicas cannot share");
+            self.wrong("parallel.zero", why, "use `zero: 0`, or a schedule that is emptied");
+        }
+        if plan.compression.name() != "none" {
+            let why = format!("`{name}` steps while other micro-batches are under way: gradients go whole");
+            self.wrong("parallel.compression", why, "use `compression: none`, or a schedule that is emptied");
+        }
+        if plan.precision == Precision::F16 {
+            let why = format!("`{name}` cannot leave out the steps that a scaled loss has made to overflow");
+            self.wrong("training.precision", why, "use `precision: bf16`");
+        }
+        if plan.input.is_some() {
+            let why = format!("`{name}` has no step that could wait for its input");
+            self.wrong("preparation", why, "name other data, or use a schedule that is emptied");
+        }
+        if plan.clip.is_some() && plan.mesh.pipeline > 1 {
+            self.notes.push(format!(
+                "`{name}` steps stages at different times: each clips its gradients by the norm of its own"
+            ));
+        }
+    }
+
     /// Whether gradients can be made small as they are asked to.
     fn compression(&mut self, plan: &TrainingPlan) {
         if !matches!(plan.compression, CompressionSpec::None(_)) {
@@ -646,6 +778,8 @@ impl Check<'_> {
         self.collectives(plan);
         self.compression(plan);
         self.servers(plan);
+        self.stashing(plan);
+        self.offload(plan);
         if plan.sync.period() == 0 {
             let key = format!("parallel.sync.{}.every", plan.sync.name());
             self.wrong(&key, "replicas meet after every step or more, not after every 0", "");

@@ -66,6 +66,7 @@ impl Shape for Hgx {
         let node = to.add_node();
         let fast = to.add_switch("fast_switch");
         let root = to.add_switch("root_complex");
+        to.processors_at(node, root);
         for switch in 0..self.switches() {
             let pcie = to.add_switch(format!("pcie{switch}"));
             to.connect(pcie, root, self.uplink);

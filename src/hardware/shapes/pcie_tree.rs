@@ -74,6 +74,7 @@ impl Shape for PcieTree {
             (0..self.sockets).map(|socket| to.add_switch(format!("socket{socket}"))).collect();
         let mut count = 0;
         for (socket, &root) in roots.iter().enumerate() {
+            to.processors_at(node, root);
             for peer in &roots[socket + 1..] {
                 to.connect(root, *peer, self.socket_link);
             }

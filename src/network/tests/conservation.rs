@@ -80,6 +80,41 @@ proptest! {
         }
     }
 
+    /// What had left before a flow is sent another way, and what was left, are all of its bytes, and it ends when
+    /// the rest has gone the other way.
+    #[test]
+    fn a_flow_sent_another_way_loses_no_bytes(bytes in 1..1_000_000_000_u64, picos in 0..2_000_000_000_000_u64) {
+        let up = |rate: f64| LinkState {
+            bandwidth: Some(Bandwidth::per_second(rate)),
+            latency: SimDuration::from_micros(1),
+        };
+        let links: LinkTable = [up(5e8), up(2e8)].into_iter().collect();
+        for name in ["analytic", "fluid"] {
+            let mut network = NetworkSpec::from_name(name).unwrap().model(&links);
+            let id = network.start(SimTime::ZERO, flow(&[0], bytes, 1.0));
+            let lost = SimTime::from_picos(picos);
+            let mut finished = Vec::new();
+            if network.next_change().unwrap() <= lost {
+                continue;
+            }
+            network.set_bandwidth(lost, LinkId(0), None);
+            let left = network.reroute(lost, id, &[LinkId(1)].into()).unwrap();
+            while let Some(at) = network.next_change() {
+                network.advance(at, &mut finished);
+                if !finished.is_empty() {
+                    let rest = left / Bandwidth::per_second(2e8) + SimDuration::from_micros(1);
+                    prop_assert_eq!(at, lost + rest);
+                }
+            }
+            prop_assert_eq!(finished, vec![id]);
+            let carried: Vec<f64> = network.carried().into_iter().collect();
+            prop_assert_eq!(carried, vec![(bytes - left.get()) as f64, left.as_f64()]);
+            // As much had left as the first link carries by then, up to the byte that was on its way.
+            let went = (picos as f64 * 5e8 / 1e12).min(bytes as f64);
+            prop_assert!(((bytes - left.get()) as f64 - went).abs() <= 1.0);
+        }
+    }
+
     /// Between two changes a link carries no more than its bandwidth allows, and never takes back.
     #[test]
     fn no_link_carries_more_than_it_can(Traffic { links, steps } in traffic()) {

@@ -79,6 +79,14 @@ fn columns(runs: &[Compared], yardstick: Option<Yardstick>) -> Vec<(String, Vec<
         .iter()
         .map(|(heading, written, number)| column((*heading).to_owned(), &|s| (written(s), number(s))))
         .collect();
+    if runs.len() > 1 && runs.iter().filter_map(|run| run.summary.as_ref()).any(|s| s.schedule_gap.is_some())
+    {
+        columns.push(column("over the optimum".to_owned(), &|summary| {
+            let Some(gap) = summary.schedule_gap else { return ("-".to_owned(), None) };
+            let most = if gap.proven { "" } else { "<= " };
+            (format!("{most}{:.1} %", gap.share() * 100.0), Some(gap.share()))
+        }));
+    }
     let waited = |summary: &TrainingSummary| summary.breakdown_s[Part::Input.key()];
     if runs.iter().filter_map(|run| run.summary.as_ref()).any(|summary| waited(summary) > 0.0) {
         columns.push(column("waits for input".to_owned(), &|summary| {
@@ -137,6 +145,11 @@ pub fn table(runs: &[Compared], yardstick: Option<Yardstick>) -> String {
     }
     let mut text = grid(&heading, &rows);
     text.push_str("  * the best of its column\n");
+    if columns.iter().any(|(heading, _)| heading == "over the optimum") {
+        text.push_str(
+            "  over the optimum: the schedule's order beside the shortest of its passes, all equally long, messages free\n",
+        );
+    }
     if yardstick.is_some() && runs.len() > 1 {
         text.push_str("  losses at a time and times to a loss: training loss, the mean of ten steps\n");
     }

@@ -125,6 +125,7 @@ const fn activity_color(activity: Activity) -> Color {
         Activity::PipelineComm => Color::hex(0xAC599E),
         Activity::ExpertComm => Color::hex(0x540555),
         Activity::ContextComm => Color::hex(0xEFD470),
+        Activity::HostComm => Color::hex(0x871EFF),
         Activity::Input => Color::hex(0x633410),
         Activity::Other => Color::hex(0x7BA798),
     }
@@ -240,7 +241,7 @@ mod tests {
     /// A difference of 2.3 in CIELAB is just noticeable; 15 is plain at a glance.
     #[test]
     fn activities_of_training_are_told_apart_by_every_eye() {
-        let hues: Vec<Hue> = Activity::ALL[..12]
+        let hues: Vec<Hue> = Activity::ALL[..13]
             .iter()
             .map(|&activity| Hue::Activity(activity))
             .chain([Hue::Activity(Activity::Other), Hue::Idle])

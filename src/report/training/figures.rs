@@ -1,8 +1,8 @@
 //! The figures of a training run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::ids::{Id, LinkId, Rank};
+use crate::ids::{Id, LinkId, Rank, Stage};
 use crate::metrics::{Breakdown, ShownStep, TrainingRecord};
 use crate::report::figure::{
     AreaChart, Axis, Bar, Columns, Heatmap, Histogram, Hue, Layer, Line, LineChart, Quantity, Sample,
@@ -55,7 +55,11 @@ pub(super) fn timeline(step: &ShownStep, plan: &TrainingPlan) -> Svg {
     }
     let mut timeline = Timeline::new(format!("Step {}, rank by rank", step.step.0), step.start, step.end);
     for (lane, ((rank, stream), spans)) in by_lane.iter().enumerate() {
-        timeline.lanes.push(TimelineLane { group: plan.lane_name(*rank), name: stream.name().into() });
+        let group = match plan.hosted_by(*rank) {
+            Some(of) => format!("host of {of}"),
+            None => plan.lane_name(*rank),
+        };
+        timeline.lanes.push(TimelineLane { group, name: stream.name().into() });
         timeline.spans.extend(spans.iter().map(|span| timeline_span(lane, span)));
         timeline.captions.extend(passes(lane, spans));
     }
@@ -121,13 +125,23 @@ pub(super) fn breakdown(breakdown: &Breakdown, plan: &TrainingPlan) -> Svg {
     .draw()
 }
 
-/// How many gradients were how stale.
+/// How many gradients were how stale; of a pipeline, stage by stage.
 pub(super) fn staleness(applied: &Applied) -> Svg {
-    let values = applied.staleness.iter().map(|&stale| f64::from(stale)).collect();
+    let stages: BTreeSet<Option<Stage>> = match &applied.stages[..] {
+        [] => [None].into(),
+        stages => stages.iter().copied().map(Some).collect(),
+    };
+    let values = |of: Option<Stage>| {
+        let counts = |at: usize| of.is_none_or(|stage| applied.stages[at] == stage);
+        let stale = applied.staleness.iter().enumerate().filter(|&(at, _)| counts(at));
+        stale.map(|(_, &stale)| f64::from(stale)).collect()
+    };
+    let name = |of: Option<Stage>| of.map_or("gradients".to_owned(), |stage| stage.to_string());
+    let since = if applied.stages.is_empty() { "steps of others since the pull" } else { "updates" };
     Histogram {
         title: "Staleness of gradients".into(),
-        x: Axis::new("steps of others since the pull", Quantity::Number).from_zero(),
-        samples: vec![Sample::new("gradients", values)],
+        x: Axis::new(since, Quantity::Number).from_zero(),
+        samples: stages.into_iter().map(|of| Sample::new(name(of), values(of))).collect(),
     }
     .draw()
 }

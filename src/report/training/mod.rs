@@ -63,13 +63,12 @@ fn drawn(plan: &TrainingPlan, record: &TrainingRecord, explanation: Option<&Expl
         figures::loss(record),
     );
     if let Some(applied) = &record.applied {
-        add(
-            "staleness",
-            "Staleness of gradients",
+        let caption = if applied.stages.is_empty() {
             "How many gradients of others were applied between the pull of a gradient's weights and itself."
-                .into(),
-            Some(figures::staleness(applied)),
-        );
+        } else {
+            "How many updates older the weights were that a gradient was computed with than those that it stepped."
+        };
+        add("staleness", "Staleness of gradients", caption.into(), Some(figures::staleness(applied)));
     }
     add(
         "progress",
@@ -158,6 +157,7 @@ pub fn hue_of(part: Part) -> Hue {
         Part::ExposedTensor => Hue::Activity(Activity::TensorComm),
         Part::ExposedExpert => Hue::Activity(Activity::ExpertComm),
         Part::ExposedContext => Hue::Activity(Activity::ContextComm),
+        Part::ExposedHost => Hue::Activity(Activity::HostComm),
         Part::ExposedData => Hue::Activity(Activity::DataComm),
         Part::ExposedPipeline => Hue::Activity(Activity::PipelineComm),
         Part::Other => Hue::Activity(Activity::Other),

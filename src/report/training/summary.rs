@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use indexmap::IndexMap;
 use serde::Serialize;
 
-use crate::ids::Rank;
+use crate::ids::{DeviceId, Rank, Stage};
 use crate::metrics::{Part, TrainingRecord};
+use crate::parallel::Coordinates;
 use crate::report::training::recovered::FailureRow;
 use crate::report::training::{Recovered, Why};
 use crate::trace::MemoryUse;
-use crate::training::TrainingPlan;
+use crate::training::schedule::optimal::Gap;
 use crate::training::why::Explanation;
+use crate::training::{Applied, TrainingPlan};
 use crate::units::{FlopRate, SimDuration, SimTime};
 
 /// What a training run came to.
@@ -53,6 +55,9 @@ pub struct TrainingSummary {
     pub memory_peak_bytes: IndexMap<&'static str, u64>,
     /// Which rank that was.
     pub memory_peak_rank: u32,
+    /// What the fullest host keeps for its ranks at most; absent where nothing is kept on hosts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_memory_peak_bytes: Option<u64>,
     /// Training loss of every step, or null when nothing is computed.
     pub losses: Option<Vec<f64>>,
     /// Loss on held-out data: step and loss.
@@ -60,8 +65,19 @@ pub struct TrainingSummary {
     /// When each step ended.
     pub step_ends_s: Vec<f64>,
     /// How many gradients were how stale when parameter servers applied them: entry n counts those that n
-    /// others had come before since their weights were pulled. Null where replicas step together.
+    /// others had come before since their weights were pulled; in a pipeline that is never emptied, those whose
+    /// weights were n updates old. Null where replicas step together and weights are new.
     pub staleness: Option<Vec<u64>>,
+    /// The mean of that for each stage of a pipeline that is never emptied; absent in others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub staleness_by_stage: Option<Vec<f64>>,
+    /// How many versions of its weights each stage of such a pipeline keeps; absent in others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight_versions: Option<Vec<u32>>,
+    /// How long the schedule's order is beside the shortest, in passes of one length; absent where there is one
+    /// stage, where the pipeline is never emptied, and where the shape is too large to search.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule_gap: Option<Gap>,
     /// Payload bytes of the whole run: `collectives` by kind, `links` by class (each hop counts).
     pub bytes_moved: BytesMoved,
     /// What checkpoints and failures cost; absent in a run without either.
@@ -99,7 +115,9 @@ impl TrainingSummary {
         let (fullest, memory) = record.memory.as_ref().expect("a finished record").fullest();
         let mut memory_peak_bytes: IndexMap<&'static str, u64> =
             MemoryUse::ALL.iter().map(|&usage| (usage.name(), memory.of(usage).get())).collect();
-        memory_peak_bytes.insert("total", memory.total.get());
+        let lost = plan.lost_between(&memory.by_use);
+        memory_peak_bytes.insert("fragmentation", lost.get());
+        memory_peak_bytes.insert("total", (memory.total + lost).get());
         let end = record.steps.last().map_or(SimTime::ZERO, |step| step.end);
         TrainingSummary {
             name: name.to_owned(),
@@ -120,10 +138,20 @@ impl TrainingSummary {
             bubble_fraction: breakdown.mean_seconds(Part::Bubble) / step.seconds(),
             memory_peak_bytes,
             memory_peak_rank: fullest.0,
+            host_memory_peak_bytes: host_memory(plan, record),
             losses: record.steps.iter().map(|step| step.loss).collect(),
             held_out_losses: held_out(record),
             step_ends_s: record.steps.iter().map(|step| step.end.seconds()).collect(),
             staleness: record.applied.as_ref().map(|applied| histogram(&applied.staleness)),
+            staleness_by_stage: record
+                .applied
+                .as_ref()
+                .filter(|applied| !applied.stages.is_empty())
+                .map(|applied| plan.stages.ids().map(|stage| mean_staleness(applied, stage)).collect()),
+            weight_versions: plan.schedule.stashing().map(|stashing| {
+                plan.stages.ids().map(|stage| stashing.versions(plan.shape(), stage)).collect()
+            }),
+            schedule_gap: Gap::of(&plan.schedule, plan.shape()),
             bytes_moved: bytes_moved(plan, record),
             recovery: None,
             why: None,
@@ -153,6 +181,27 @@ fn held_out(record: &TrainingRecord) -> Option<Vec<(u32, f64)>> {
     let measured: Vec<(u32, f64)> =
         record.steps.iter().filter_map(|step| step.held_out.map(|loss| (step.step.0, loss))).collect();
     (!measured.is_empty()).then_some(measured)
+}
+
+/// The peaks of the ranks of each processor together, of the fullest.
+fn host_memory(plan: &TrainingPlan, record: &TrainingRecord) -> Option<u64> {
+    let memory = record.memory.as_ref()?;
+    let mut of_device: BTreeMap<DeviceId, u64> = BTreeMap::new();
+    for rank in plan.mesh.all().filter(|_| plan.offload.any()) {
+        // One that is not simulated keeps what the one does that stands for it.
+        let at = plan.mesh.coordinates(rank);
+        let first = plan.mesh.rank(Coordinates { data: 0, context: 0, tensor: 0, ..at });
+        let of = if plan.simulates(rank) { rank } else { first };
+        *of_device.entry(plan.placement[plan.host_of(rank)]).or_default() +=
+            memory.peak(plan.host_of(of)).total.get();
+    }
+    of_device.into_values().max()
+}
+
+fn mean_staleness(applied: &Applied, stage: Stage) -> f64 {
+    let of_stage = applied.stages.iter().zip(&applied.staleness).filter(|(of, _)| **of == stage);
+    let (sum, count) = of_stage.fold((0, 0), |(sum, count), (_, stale)| (sum + u64::from(*stale), count + 1));
+    sum as f64 / f64::from(count.max(1))
 }
 
 fn histogram(staleness: &[u32]) -> Vec<u64> {

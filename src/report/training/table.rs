@@ -6,6 +6,7 @@ use crate::report::table::{facts, grouped};
 use crate::report::training::why::told;
 use crate::report::training::{Recovered, TrainingSummary};
 use crate::training::TrainingPlan;
+use crate::training::schedule::optimal::Gap;
 use crate::training::why::Explanation;
 use crate::units::{Bytes, SimDuration};
 
@@ -42,6 +43,10 @@ pub fn table(summary: &TrainingSummary, explanation: Option<&Explanation>) -> St
             row(&format!("  {}", part.name()), format!("{:>10}  {share:5.1} %", seconds(spent)));
         }
     }
+    if let Some(gap) = summary.schedule_gap {
+        let units = format!("{} passes long", gap.length);
+        row("order of the schedule", format!("{units}; {}", beside_the_optimum(gap)));
+    }
     let memory = &summary.memory_peak_bytes;
     row(
         "memory of the fullest rank",
@@ -49,6 +54,9 @@ pub fn table(summary: &TrainingSummary, explanation: Option<&Explanation>) -> St
     );
     for (usage, bytes) in memory.iter().filter(|(usage, bytes)| **usage != "total" && **bytes > 0) {
         row(&format!("  {usage}"), Bytes(*bytes).to_string());
+    }
+    if let Some(bytes) = summary.host_memory_peak_bytes {
+        row("memory of the fullest host", Bytes(bytes).to_string());
     }
     for (name, value) in summary.recovery.iter().flat_map(Recovered::rows) {
         row(&name, value);
@@ -64,10 +72,32 @@ pub fn table(summary: &TrainingSummary, explanation: Option<&Explanation>) -> St
         let sum: u64 = counts.iter().zip(0..).map(|(count, stale)| count * stale).sum();
         let mean = sum as f64 / all.max(1) as f64;
         let most = counts.len().saturating_sub(1);
-        row("staleness of gradients", format!("{mean:.2} steps of others on average, {most} at most"));
+        let unit = if summary.staleness_by_stage.is_some() { "updates" } else { "steps of others" };
+        row("staleness of gradients", format!("{mean:.2} {unit} on average, {most} at most"));
+    }
+    if let Some(stages) = &summary.staleness_by_stage {
+        row(
+            "  stage by stage",
+            stages.iter().map(|mean| format!("{mean:.2}")).collect::<Vec<_>>().join(", "),
+        );
+    }
+    if let Some(versions) = &summary.weight_versions {
+        row("  versions of weights", versions.iter().map(u32::to_string).collect::<Vec<_>>().join(", "));
     }
     row("events", grouped(summary.events));
     facts(&summary.name, &rows, &summary.notes) + &explanation.map_or(String::new(), told)
+}
+
+/// How far a schedule is from the shortest order.
+fn beside_the_optimum(gap: Gap) -> String {
+    let Gap { length, optimum, proven } = gap;
+    match (proven, length == optimum) {
+        (_, true) => "no order of these passes is shorter".to_owned(),
+        (true, false) => {
+            format!("the shortest is {optimum}, {:.1} % less", 100.0 - optimum as f64 / length as f64 * 100.0)
+        }
+        (false, false) => format!("none is shorter than {optimum}"),
+    }
 }
 
 /// What a plan means, before it is run.

@@ -12,7 +12,7 @@ use crate::hardware::Precision;
 use crate::ids::{BufferId, CollectiveId, DeviceId, IdVec, MicroBatch, OpId, Rank, SlotId, Stage};
 use crate::model::Piece;
 use crate::program::{
-    Builder, ExchangeSpec, Folded, Formula, InstructionSpec, OpLabel, OpSpec, Part, PatternId, Program,
+    Buffer, Builder, ExchangeSpec, Folded, Formula, InstructionSpec, OpLabel, OpSpec, Part, PatternId, Program,
     Reduction,
 };
 use crate::trace::{Activity, MemoryUse, Stream};
@@ -41,6 +41,8 @@ pub(super) struct Emitter<'a> {
     /// Weights that replicas share, gathered for their next use, and gradients of one micro-batch.
     gathered: BTreeMap<(Rank, Piece), Vec<BufferId>>,
     fresh: BTreeMap<(Rank, Piece), Vec<BufferId>>,
+    /// Which version of its weights each rank works with.
+    versions: IdVec<Rank, u32>,
     last: IdVec<Rank, Option<OpId>>,
 }
 
@@ -61,6 +63,7 @@ impl<'a> Emitter<'a> {
             mirrored: BTreeMap::new(),
             gathered: BTreeMap::new(),
             fresh: BTreeMap::new(),
+            versions: IdVec::filled(0, ranks),
             last: IdVec::filled(None, ranks),
         }
     }
@@ -159,11 +162,21 @@ impl<'a> Emitter<'a> {
         let gathered = self.gathered.get(&(rank, piece)).cloned();
         let fresh = self.fresh.get(&(rank, piece)).cloned();
         let of = |held: &Option<Vec<BufferId>>, at: usize| held.as_ref().map(|held| held[at]);
+        let version = self.versions[rank];
         let buffers = slots.iter().enumerate().map(|(at, slots)| ParameterBuffers {
-            weight: slots.weight.map(|slot| self.slot(slot)).or(of(&gathered, at)).expect("weights at hand"),
+            weight: slots
+                .version(version)
+                .map(|slot| self.slot(slot))
+                .or(of(&gathered, at))
+                .expect("weights at hand"),
             gradient: slots.gradient.map(|slot| self.slot(slot)).or(of(&fresh, at)),
         });
         buffers.collect()
+    }
+
+    /// Which version of its weights a rank works with from now on.
+    pub(super) fn use_version(&mut self, rank: Rank, version: u32) {
+        self.versions[rank] = version;
     }
 
     /// The weights of a piece are in these buffers until they are gathered anew.
@@ -221,6 +234,22 @@ impl<'a> Emitter<'a> {
         usage: MemoryUse,
     ) -> BufferId {
         self.builder.buffer(rank, elements, bytes, usage)
+    }
+
+    pub(super) fn describe(&self, buffer: BufferId) -> Buffer {
+        *self.builder.describe(buffer)
+    }
+
+    /// Names ops otherwise for a while; see [`rename`](Self::rename).
+    pub(super) fn named(&mut self, activity: Activity, name: &'static str) -> (Activity, OpLabel) {
+        let before = (self.activity, self.label);
+        (self.activity, self.label) = (activity, OpLabel { name, ..self.label });
+        before
+    }
+
+    /// Ends that.
+    pub(super) fn rename(&mut self, activity: Activity, label: OpLabel) {
+        (self.activity, self.label) = (activity, label);
     }
 
     pub(super) fn elements(&self, buffer: BufferId) -> u64 {

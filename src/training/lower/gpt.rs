@@ -32,6 +32,23 @@ pub(super) struct BlockSaved {
     mlp: Vec<MlpSaved>,
 }
 
+impl BlockSaved {
+    /// Every buffer, for those who keep them elsewhere.
+    pub(super) fn buffers_mut(&mut self) -> Vec<&mut BufferId> {
+        fn of_norm(NormSaved { x, n, statistics }: &mut NormSaved) -> [&mut BufferId; 3] {
+            [x, n, statistics]
+        }
+        let mut all = Vec::new();
+        for AttentionSaved { norm, qkv, o, log_sum_exp, eager } in &mut self.attention {
+            all.extend(of_norm(norm).into_iter().chain([qkv, o, log_sum_exp]).chain(eager));
+        }
+        for MlpSaved { norm, a, h, eager } in &mut self.mlp {
+            all.extend(of_norm(norm).into_iter().chain([a, h]).chain(eager));
+        }
+        all
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 struct AttentionSaved {
     norm: NormSaved,

@@ -11,13 +11,16 @@ mod emit;
 mod gossip;
 mod gpt;
 mod kernels;
+mod offload;
+mod pipelined;
 mod repeats;
 mod sharing;
 mod sync;
 
 pub use asynchronous::{APPLY, PULL, lower_asynchronous, turn};
+pub use pipelined::{UPDATE, lower_pipelined};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::ids::{BufferId, IdVec, MicroBatch, OpId, PipelineRank, Rank, SlotId, Stage, StepIndex};
@@ -135,6 +138,10 @@ struct Lowering<'a> {
     /// Each replica's share of summed gradients, where it lives for a step, by the slot it is for.
     reduced: BTreeMap<SlotId, BufferId>,
     begun: BTreeMap<Rank, ()>,
+    /// Pieces of which a rank's host has gradients of this step.
+    on_host: BTreeSet<(Rank, Piece)>,
+    /// What hosts hold of what a cell has saved.
+    hosted: BTreeMap<Key, offload::Held>,
     weight_passes_left: IdVec<Stage, u32>,
     /// Buckets of each stage that were packed before its backward pass had ended.
     sent_early: IdVec<Stage, usize>,
@@ -160,6 +167,8 @@ impl<'a> Lowering<'a> {
             piece_ends: IdVec::filled(Vec::new(), plan.placement.len()),
             reduced: BTreeMap::new(),
             begun: BTreeMap::new(),
+            on_host: BTreeSet::new(),
+            hosted: BTreeMap::new(),
             weight_passes_left: IdVec::filled(plan.micro_batches, plan.stages.len()),
             sent_early: IdVec::filled(0, plan.stages.len()),
             buckets_packed: 0,
@@ -226,6 +235,9 @@ impl<'a> Lowering<'a> {
     fn write_pass(&mut self, op: PipelineOp) {
         let replicas = 0..self.plan.simulated_replicas();
         let cells: Vec<Cell> = replicas.map(|replica| self.cell(replica, op.stage, op.micro_batch)).collect();
+        if let Some(stashing) = self.plan.schedule.stashing().filter(|_| self.trains) {
+            return self.stashed_pass(stashing, &cells, op);
+        }
         for cell in &cells {
             self.zero_at_first_use(cell);
         }
@@ -289,7 +301,12 @@ impl<'a> Lowering<'a> {
                 streams[at] = next;
                 saved[at].push(input.map_or(keep, Saved::Input));
             }
-            self.end_of_piece(cells, false);
+            let to_host = self.saves_on_host(stage, piece);
+            self.end_of_piece(cells, to_host);
+            for (cell, saved) in cells.iter().zip(&mut saved).filter(|_| to_host) {
+                let saved = saved.last_mut().expect("what the piece has saved");
+                self.saved_down(cell, micro_batch, piece, saved);
+            }
         }
         for ((cell, x), saved) in cells.iter().zip(streams).zip(saved) {
             self.emitter.flush(&cell.ranks);
@@ -350,17 +367,22 @@ impl<'a> Lowering<'a> {
         // gradients can leave while the pieces before it are still at work.
         let last_pass = self.weight_passes_left[stage] <= self.plan.schedule.copies();
         self.emitter.put_off_weights(split);
+        let mut fetched: Vec<offload::Held> = vec![offload::Held::new(); cells.len()];
         for index in self.plan.stages[stage].clone().rev() {
             let piece = self.pieces[index];
             self.emitter.piece(piece);
             self.gather_weights(cells, piece);
             self.begin_gradients(cells, piece);
             for (at, cell) in cells.iter().enumerate() {
-                let keep = saved[at].pop().expect("as many pieces backward as forward");
+                let mut keep = saved[at].pop().expect("as many pieces backward as forward");
+                if self.saves_on_host(stage, piece) {
+                    self.saved_up(cell, micro_batch, piece, &mut keep, &mut fetched[at]);
+                }
                 let dx = std::mem::take(&mut streams[at]);
                 streams[at] = self.piece_backward(cell, piece, dx, keep);
             }
-            self.end_of_piece(cells, last_pass && self.plan.replicas() > 1);
+            let alone = last_pass && (self.plan.replicas() > 1 || self.plan.offload.optimizer);
+            self.end_of_piece(cells, alone || self.saves_on_host(stage, piece));
             self.share_gradients(cells, piece);
             if last_pass && !split && self.packs() {
                 self.send_packed(stage, piece);
@@ -399,7 +421,7 @@ impl<'a> Lowering<'a> {
 
     /// Makes ops of what a piece has come to, where something waits for the piece alone.
     fn end_of_piece(&mut self, cells: &[Cell], alone: bool) {
-        if !alone && !self.plan.zero.shares_gradients() {
+        if !alone && !self.plan.sums_by_micro_batch() {
             return;
         }
         for cell in cells {
@@ -425,7 +447,8 @@ impl<'a> Lowering<'a> {
     /// Loads a micro-batch; returns the inputs and remembers the targets.
     fn load(&mut self, cell: &Cell, micro_batch: MicroBatch) -> PerRank {
         let samples = self.plan.micro_batch;
-        let first = (cell.replica * self.plan.micro_batches + micro_batch.0) * samples as u32;
+        let within = micro_batch.0 % self.plan.micro_batches;
+        let first = (cell.replica * self.plan.micro_batches + within) * samples as u32;
         let columns = self.input_columns();
         let tokens = self.plan.model.tokens_per_sample() * samples;
         let (mut inputs, mut targets) = (Vec::new(), Vec::new());
@@ -459,11 +482,17 @@ impl<'a> Lowering<'a> {
         self.plan.micro_batch * self.plan.model.tokens_per_sample()
     }
 
+    /// Micro-batches of a replica that an update is made of.
+    fn micro_batches_of_update(&self) -> u32 {
+        let stashing = self.plan.schedule.stashing().filter(|_| self.trains);
+        stashing.map_or(self.plan.micro_batches, |stashing| stashing.group(self.plan.shape()))
+    }
+
     /// What one micro-batch counts in the loss whose gradient a replica sees: with summed gradients
     /// the mean over all replicas' micro-batches, with gradients of its own the mean over its own.
     fn loss_scale(&self) -> f32 {
         let samples = match self.plan.sync.action(self.step) {
-            SyncAction::ReduceGradients => self.plan.micro_batches * self.plan.mesh.data,
+            SyncAction::ReduceGradients => self.micro_batches_of_update() * self.plan.mesh.data,
             _ => self.plan.micro_batches / self.plan.schedule.copies(),
         };
         1.0 / samples as f32

@@ -29,6 +29,8 @@ impl Passes {
     pub(super) fn of(plan: &TrainingPlan, orders: &Orders) -> Self {
         let all_alike = plan.folded
             && plan.schedule.copies() == 1
+            && plan.schedule.stashing().is_none()
+            && !plan.offload.any()
             && !plan.zero.shares_gradients()
             && plan.compression.scheme() == Scheme::Whole;
         let repeats = if all_alike { repeating(plan, orders) } else { IdVec::new() };

@@ -57,7 +57,7 @@ impl Lowering<'_> {
 
     /// Stages 2 and 3: the gradients of a micro-batch begin at nothing.
     pub(super) fn begin_gradients(&mut self, cells: &[Cell], piece: Piece) {
-        if !self.plan.zero.shares_gradients() {
+        if !self.plan.sums_by_micro_batch() {
             return;
         }
         let width = ParameterBytes::of(self.plan).gradient();
@@ -76,14 +76,22 @@ impl Lowering<'_> {
         }
     }
 
-    /// Stages 2 and 3: the gradients of a piece are summed, and each replica adds its share to what it
-    /// keeps.
+    /// Stages 2 and 3: the gradients of a piece are summed, and each replica adds its share to what it or its
+    /// host keeps.
     pub(super) fn share_gradients(&mut self, cells: &[Cell], piece: Piece) {
-        if !self.plan.zero.shares_gradients() {
+        if !self.plan.sums_by_micro_batch() {
             return;
         }
         if self.plan.splits_rows() {
             self.sum_common_of(cells, piece);
+        }
+        if !self.plan.zero.shares_gradients() {
+            for &rank in cells.iter().flat_map(|cell| &cell.ranks) {
+                let fresh = self.emitter.parameters(rank, piece);
+                let fresh: Vec<BufferId> = fresh.iter().map(|fresh| fresh.gradient()).collect();
+                self.gradients_down(rank, piece, &fresh);
+            }
+            return;
         }
         for group in self.sharing_groups(cells) {
             let bucket: Vec<(Piece, usize)> =
@@ -93,6 +101,10 @@ impl Lowering<'_> {
             }
             let shares = self.reduce_scatter(&group, cells[0].stage, &bucket);
             for (rank, shares) in self.plan.simulated(&group).into_iter().zip(shares) {
+                if self.plan.offload.optimizer {
+                    self.gradients_down(rank, piece, &shares);
+                    continue;
+                }
                 let state = self.emitter.state();
                 let kept = state.of(rank, piece).iter().filter_map(|slots| slots.share?.gradient);
                 let kept: Vec<BufferId> = kept.map(|slot| self.emitter.slot(slot)).collect();

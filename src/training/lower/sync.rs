@@ -20,7 +20,7 @@ impl Lowering<'_> {
     /// Sums the gradients of a stage over replicas, bucket by bucket. Each bucket leaves when its last
     /// gradient is ready, under what is left of the backward pass.
     pub(super) fn reduce_gradients(&mut self, stage: Stage) {
-        if self.plan.zero.shares_gradients() {
+        if self.plan.sums_by_micro_batch() {
             // They have been reduced micro-batch by micro-batch.
             self.sum_over_groups(stage);
             return;
@@ -196,7 +196,14 @@ impl Lowering<'_> {
             self.clip(limit);
         }
         for rank in self.plan.simulated_ranks() {
-            self.step_parameters(rank);
+            if !self.plan.offload.optimizer {
+                self.step_parameters(rank);
+                continue;
+            }
+            if !self.plan.sums_by_micro_batch() {
+                self.summed_gradients_down(rank);
+            }
+            self.step_on_host(rank);
         }
         if self.plan.zero.shares() && !self.plan.zero.shares_weights() {
             let width = ParameterBytes::of(self.plan).weight();
@@ -253,8 +260,32 @@ impl Lowering<'_> {
             let elements = gradients.iter().map(|&g| self.emitter.elements(g)).sum();
             let kernel = kernels::elementwise(elements, 1, 1, 1, crate::hardware::Precision::F32);
             let formula = Formula::Clip { limit };
-            self.emitter.run(rank, formula, kernel, &[norms[&rank]], &[], &gradients);
+            let (keeper, norm) = (self.keeper(rank), self.number_to(self.keeper(rank), norms[&rank]));
+            self.emitter.run(keeper, formula, kernel, &[norm], &[], &gradients);
+            if keeper != rank {
+                self.emitter.flush(&[keeper]);
+            }
         }
+    }
+
+    /// Who keeps the gradients of a rank: it, or its host.
+    fn keeper(&self, rank: Rank) -> Rank {
+        let on_host = self.plan.offload.optimizer && self.plan.sums_by_micro_batch();
+        if on_host { self.plan.host_of(rank) } else { rank }
+    }
+
+    /// A number on another rank.
+    fn number_to(&mut self, rank: Rank, number: BufferId) -> BufferId {
+        let of = self.emitter.describe(number).rank;
+        if of == rank {
+            return number;
+        }
+        self.emitter.flush(&[of]);
+        let there = self.emitter.bytes_buffer(rank, 1, 4, MemoryUse::Buffers);
+        let from = Part { rank: of, reads: vec![number], writes: Vec::new() };
+        let into = Part { rank, reads: Vec::new(), writes: vec![there] };
+        self.copy_over("gradient norm", None, Bytes(4), from, into);
+        there
     }
 
     /// The same for a replica on one rank, which nobody waits for.
@@ -268,21 +299,41 @@ impl Lowering<'_> {
         self.emitter.flush(&[rank]);
     }
 
+    /// The same for one stage, whose tensor ranks alone wait for one another: stages that step at different times
+    /// have no norm in common.
+    pub(super) fn clip_stage(&mut self, cell: &Cell, limit: f32) {
+        self.emitter.phase(Activity::Optimizer, "gradient norm");
+        let norms: Vec<BufferId> = cell.ranks.iter().map(|&rank| self.squared_norm(rank)).collect();
+        self.emitter.reduce_tensor(cell, &norms, crate::hardware::Precision::F32, Reduction::Sum);
+        self.emitter.phase(Activity::Optimizer, "optimizer");
+        for (&rank, &norm) in cell.ranks.iter().zip(&norms) {
+            let gradients = self.gradients(rank, |_| true);
+            let elements = gradients.iter().map(|&g| self.emitter.elements(g)).sum();
+            let kernel = kernels::elementwise(elements, 1, 1, 1, crate::hardware::Precision::F32);
+            self.emitter.run(rank, Formula::Clip { limit }, kernel, &[norm], &[], &gradients);
+        }
+        self.emitter.flush(&cell.ranks);
+    }
+
     fn squared_norm(&mut self, rank: Rank) -> BufferId {
         // What every tensor rank holds whole is counted by the first of them.
         let first = self.plan.mesh.coordinates(rank).tensor == 0;
         let counted =
             self.gradients(rank, |slots| slots.copy == 0 && (first || !slots.parameter.is_replicated()));
         let elements = counted.iter().map(|&g| self.emitter.elements(g)).sum();
-        let norm = self.emitter.bytes_buffer(rank, 1, 4, MemoryUse::Buffers);
+        let keeper = self.keeper(rank);
+        let norm = self.emitter.bytes_buffer(keeper, 1, 4, MemoryUse::Buffers);
         let kernel = kernels::elementwise(elements, 1, 0, 2, crate::hardware::Precision::F32);
-        self.emitter.run(rank, Formula::SquaredNorm, kernel, &counted, &[norm], &[]);
-        norm
+        self.emitter.run(keeper, Formula::SquaredNorm, kernel, &counted, &[norm], &[]);
+        self.number_to(rank, norm)
     }
 
     fn gradients(&mut self, rank: Rank, counts: impl Fn(&ParameterSlots) -> bool) -> Vec<BufferId> {
         let state = self.emitter.state();
         let slots = state.of_rank(rank).filter(|slots| counts(slots));
+        if self.keeper(rank) != rank {
+            return slots.map(|slots| self.emitter.slot(slots.on_host().gradient)).collect();
+        }
         slots.map(|slots| self.summed_gradient(slots)).collect()
     }
 

@@ -13,6 +13,11 @@ mod gpipe;
 mod interleaved;
 pub use interleaved::Interleaved;
 mod one_f_one_b;
+pub mod optimal;
+mod pipedream;
+mod pipedream_2bw;
+mod stashing;
+pub use stashing::Stashing;
 mod zb_h1;
 mod zb_h2;
 mod zb_v;
@@ -37,6 +42,12 @@ registry! {
         "zb_v" => ZbV(zb_v::ZbV),
         /// both directions at once, two copies of the weights (DeepSeek-V3)
         "dual_pipe" => DualPipe(dual_pipe::DualPipe),
+        /// never emptied: an update a micro-batch, p − s versions of the weights (Narayanan et al. 2019)
+        "pipedream" => PipeDream(pipedream::PipeDream),
+        /// never emptied: an update a step, one late, two versions of the weights (Narayanan et al. 2021)
+        "pipedream_2bw" => PipeDream2Bw(pipedream_2bw::PipeDream2Bw),
+        /// the shortest order there is, of small shapes (branch and bound)
+        "optimal" => Optimal(optimal::Optimal),
         /// an order of your own, checked
         "custom" => Custom(custom::Custom),
     }
@@ -101,6 +112,12 @@ pub trait PipelineSchedule {
     /// the copies in equal runs.
     fn copies(&self) -> u32 {
         1
+    }
+
+    /// How stages keep several versions of their weights, where the pipeline is not emptied between steps. Then
+    /// [`order`](Self::order) is asked for the micro-batches of all steps at once.
+    fn stashing(&self) -> Option<Stashing> {
+        None
     }
 
     /// Which rank holds a stage of a copy.

@@ -70,6 +70,7 @@ impl Cause {
             Cause::Communication(Activity::ExpertComm) => "expert",
             Cause::Communication(Activity::PipelineComm) => "pipeline",
             Cause::Communication(Activity::DataComm) => "data",
+            Cause::Communication(Activity::HostComm) => "host_copies",
             Cause::Communication(_) => "other_communication",
             Cause::Stragglers => "stragglers",
             Cause::Jitter => "jitter",
@@ -112,12 +113,13 @@ impl Fall {
 }
 
 /// In which order communication is let in.
-const COMMUNICATION: [Activity; 5] = [
+const COMMUNICATION: [Activity; 6] = [
     Activity::TensorComm,
     Activity::ContextComm,
     Activity::ExpertComm,
     Activity::PipelineComm,
     Activity::DataComm,
+    Activity::HostComm,
 ];
 
 /// The falls from the ideal to the step as it was; causes that add nothing are left out.
