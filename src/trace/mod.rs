@@ -123,8 +123,10 @@ impl Activity {
 pub enum Stream {
     /// Kernels.
     Compute,
-    /// Tensor-, sequence-, context- and expert-parallel collectives.
+    /// Tensor-, sequence- and expert-parallel collectives.
     Tensor,
+    /// Keys and values on their way to other ranks of a context group.
+    Context,
     /// Data-parallel collectives: gradients.
     Data,
     /// Shared weights on their way to those who need them.
@@ -143,9 +145,10 @@ pub enum Stream {
 
 impl Stream {
     /// Every stream, in the order lanes are shown.
-    pub const ALL: [Stream; 9] = [
+    pub const ALL: [Stream; 10] = [
         Stream::Compute,
         Stream::Tensor,
+        Stream::Context,
         Stream::Data,
         Stream::Weights,
         Stream::SendNext,
@@ -160,6 +163,7 @@ impl Stream {
         match self {
             Stream::Compute => "compute",
             Stream::Tensor => "tensor comm",
+            Stream::Context => "context comm",
             Stream::Data => "data comm",
             Stream::Weights => "weights comm",
             Stream::SendNext => "send next",
