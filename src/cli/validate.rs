@@ -14,11 +14,12 @@ use crate::collective::AlgorithmSpec;
 use crate::compute::ComputeSpec;
 use crate::config::locate;
 use crate::hardware::DeviceSpec;
+use crate::hardware::naming::meant_by;
 use crate::report::figure::{Axis, Join, Point, PointGroup, Quantity, Scatter};
 use crate::report::table::{facts, grid};
 use crate::report::writer::{self, Artefact};
 use crate::validation::kernels::Skipped;
-use crate::validation::{Comparison, Group, Summary, collectives, kernels, training};
+use crate::validation::{Comparison, Group, Note, Summary, collectives, kernels, training};
 
 /// `trainyard validate`.
 #[derive(Debug, Args)]
@@ -58,6 +59,7 @@ enum What {
 struct Report {
     rows: Vec<Comparison>,
     summary: Summary,
+    notes: Vec<Note>,
     skipped: Vec<Skipped>,
 }
 
@@ -87,14 +89,13 @@ impl What {
     }
 
     fn predict(self, text: &str, chosen: Option<&DeviceSpec>) -> Result<Report, String> {
-        let all: Vec<DeviceSpec> = match chosen {
-            Some(device) => vec![device.clone()],
-            None => {
-                let names = locate::devices().into_iter().map(|(name, _)| name);
-                names.filter_map(|name| locate::device(&name).ok()).map(|spec| (*spec).clone()).collect()
-            }
+        let names = locate::devices().into_iter().map(|(name, _)| name);
+        let library = names.filter_map(|name| locate::device(&name).ok()).map(|spec| (*spec).clone());
+        // A file of one's own comes before the library's device of its name.
+        let all: Vec<DeviceSpec> = chosen.cloned().into_iter().chain(library).collect();
+        let wanted = |device: &str| {
+            chosen.is_none_or(|chosen| meant_by(&all, device).is_some_and(|meant| meant.name == chosen.name))
         };
-        let wanted = |device: &str| chosen.is_none_or(|chosen| chosen.is_called(device));
         match self {
             What::Train => {
                 let mut rows = training::read(text)?;
@@ -102,21 +103,36 @@ impl What {
                 let mut progress = Progress::of(rows.len() as u64, "rows");
                 let report = training::predict(&rows, &all, |done| progress.tell(done, String::new));
                 progress.end(&format!("{} rows", rows.len()));
-                Ok(Report { rows: report.rows, summary: report.summary, skipped: report.skipped })
+                Ok(Report {
+                    rows: report.rows,
+                    summary: report.summary,
+                    notes: report.notes,
+                    skipped: report.skipped,
+                })
             }
             What::Kernels => {
                 let mut rows = kernels::read(text)?;
                 rows.retain(|row| wanted(&row.device));
                 let native = ComputeSpec::from_name("native").expect("a listed model");
                 let report = kernels::predict(&rows, &all, &native);
-                Ok(Report { rows: report.rows, summary: report.summary, skipped: report.skipped })
+                Ok(Report {
+                    rows: report.rows,
+                    summary: report.summary,
+                    notes: report.notes,
+                    skipped: report.skipped,
+                })
             }
             What::Collectives => {
                 let mut rows = collectives::read(text)?;
                 rows.retain(|row| wanted(&row.device));
                 let auto = AlgorithmSpec::from_name("auto").expect("a listed algorithm");
                 let report = collectives::predict(&rows, &all, &auto);
-                Ok(Report { rows: report.rows, summary: report.summary, skipped: report.skipped })
+                Ok(Report {
+                    rows: report.rows,
+                    summary: report.summary,
+                    notes: report.notes,
+                    skipped: report.skipped,
+                })
             }
         }
     }
@@ -212,12 +228,28 @@ impl Validate {
         groups.extend(report.summary.by_source.iter().map(|(name, of)| group(name, of)));
         println!("\nerrors in percent of what was measured");
         print!("{}", grid(&["group", "rows", "median |error|", "mean |error|", "bias (median)"], &groups));
+        print_notes(&report.notes);
         if !report.skipped.is_empty() {
             let rows: Vec<(String, String)> =
                 report.skipped.iter().take(10).map(|row| (row.id.clone(), row.why.clone())).collect();
             let title = format!("\n{} rows could not be predicted, the first of them", report.skipped.len());
             print!("{}", facts(&title, &rows, &[]));
         }
+    }
+}
+
+/// What was assumed, with how many rows it was assumed of.
+fn print_notes(notes: &[Note]) {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for note in notes {
+        *counts.entry(&note.what).or_default() += 1;
+    }
+    let mut counts: Vec<(&str, usize)> = counts.into_iter().collect();
+    counts.sort_by_key(|&(what, rows)| (std::cmp::Reverse(rows), what));
+    if !counts.is_empty() {
+        let rows: Vec<(String, String)> =
+            counts.iter().take(20).map(|(what, rows)| (format!("{rows} rows"), (*what).to_owned())).collect();
+        print!("{}", facts("\nassumed where the table does not say", &rows, &[]));
     }
 }
 

@@ -9,6 +9,7 @@
 //! - [`communication`]: what its communication library adds to its links;
 //! - [`link`]: what joins two vertices;
 //! - [`topology`]: the graph, its builder and its questions;
+//! - [`naming`]: which device a name in a paper or of a driver means;
 //! - [`measure`]: what it comes to: counts, diameter, bisection bandwidth, where to draw;
 //! - [`route`]: shortest paths with deterministic ECMP;
 //! - [`shapes`]: ring, torus, fat tree, rail, dragonfly … built from a few numbers;
@@ -23,6 +24,7 @@ mod hosts;
 pub mod link;
 mod max_flow;
 pub mod measure;
+pub mod naming;
 pub mod precision;
 pub mod route;
 pub mod shapes;

@@ -4,11 +4,12 @@
 //! - `device`, `collective`, `devices`, `bytes` and `time_us` are needed; `id` and `source` say which row
 //!   it is and where it was published;
 //! - `bytes` is the whole buffer as nccl-tests counts it (all-gather: what is gathered);
-//! - `nodes` is 1 where it is empty. Rows of several nodes are skipped: the table does not say by which
-//!   network they are joined.
+//! - where `nodes` is empty, they are as many as `node_devices` (8 where that is empty too) ask for;
+//! - `link` may say `pcie` where devices have faster ports, and which network joins nodes (`hdr`, `100g` …).
 //!
-//! The devices of a row stand on one switch, each joined to it by all its ports to peers, as in an HGX
-//! board. Empty cells are unknown, further columns are not looked at.
+//! The devices of a node stand on one switch, each joined to it by all its ports to peers, as on an HGX
+//! board; between nodes each has its own network card. Empty cells are unknown, further columns are
+//! not looked at.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,11 +17,15 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::collective::{AlgorithmSpec, Collective, CollectiveKind, timing};
-use crate::hardware::{DeviceSpec, LinkSpec, Topology};
+use crate::hardware::naming::meant_by;
+use crate::hardware::{DeviceSpec, Topology};
 use crate::ids::{DeviceId, Id};
 use crate::network::{NetworkSpec, links_of};
-use crate::units::{Bytes, SimDuration};
+use crate::units::Bytes;
+use crate::validation::cells::{needed, plain, whole};
 use crate::validation::kernels::Skipped;
+use crate::validation::machine::Place;
+use crate::validation::summary::{Note, taken_for};
 use crate::validation::{Comparison, Group, Summary};
 
 /// The number of devices whose rows no fit sees: groups of another size and everything about them.
@@ -28,9 +33,6 @@ pub const HELD_OUT_DEVICES: u32 = 4;
 
 /// From this size on a collective counts as large: time is bytes rather than steps.
 pub const LARGE: Bytes = Bytes(16 << 20);
-
-/// From an accelerator to the switch or back (unverified; the protocols' steps are fitted on top).
-const PORT_LATENCY: SimDuration = SimDuration::from_nanos(250);
 
 /// A row of a table of measured collectives.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -43,14 +45,22 @@ pub struct CollectiveRow {
     pub source: String,
     /// The device's name or an alias of it.
     pub device: String,
-    /// How many nodes they stand in.
+    /// What joins them.
     #[serde(default)]
+    pub link: String,
+    /// How many nodes they stand in.
+    #[serde(default, deserialize_with = "whole")]
     pub nodes: Option<u32>,
+    /// Devices of a node.
+    #[serde(default, deserialize_with = "whole")]
+    pub node_devices: Option<u32>,
     /// How many devices took part.
+    #[serde(deserialize_with = "needed")]
     pub devices: u32,
     /// `all-reduce`, `all-gather` and so on.
     pub collective: String,
     /// The whole buffer.
+    #[serde(deserialize_with = "needed")]
     pub bytes: u64,
     /// What was measured, in microseconds.
     pub time_us: f64,
@@ -65,6 +75,8 @@ pub struct CollectiveReport {
     pub summary: Summary,
     /// The errors of large messages, by `seen` and `held_out`, and of small ones.
     pub by_size: BTreeMap<String, Group>,
+    /// What was assumed of rows.
+    pub notes: Vec<Note>,
     /// Rows that could not be predicted, and why.
     pub skipped: Vec<Skipped>,
 }
@@ -93,12 +105,13 @@ pub fn predict(
     algorithm: &AlgorithmSpec,
 ) -> CollectiveReport {
     let mut compared = Vec::new();
-    let mut skipped = Vec::new();
+    let (mut notes, mut skipped) = (Vec::new(), Vec::new());
     let mut sizes: BTreeMap<String, Vec<Comparison>> = BTreeMap::new();
-    let mut boards: BTreeMap<(String, u32), Topology> = BTreeMap::new();
+    let mut machines: BTreeMap<(String, Place), Topology> = BTreeMap::new();
     for row in rows {
-        match row.predict(devices, algorithm, &mut boards) {
+        match row.predict(devices, algorithm, &mut machines) {
             Ok(predicted) => {
+                notes.extend(taken_for(&row.id, &row.device, devices));
                 let row_compared = Comparison::new(&row.id, &row.device, &row.source, row.time_us, predicted);
                 sizes.entry(row.class()).or_default().push(row_compared.clone());
                 compared.push(row_compared);
@@ -108,7 +121,7 @@ pub fn predict(
     }
     let summary = Summary::of(&compared);
     let by_size = sizes.into_iter().map(|(class, rows)| (class, Group::of(&rows))).collect();
-    CollectiveReport { rows: compared, summary, by_size, skipped }
+    CollectiveReport { rows: compared, summary, by_size, notes, skipped }
 }
 
 impl CollectiveRow {
@@ -133,19 +146,18 @@ impl CollectiveRow {
         &self,
         devices: &[DeviceSpec],
         algorithm: &AlgorithmSpec,
-        boards: &mut BTreeMap<(String, u32), Topology>,
+        machines: &mut BTreeMap<(String, Place), Topology>,
     ) -> Result<f64, String> {
-        if self.nodes.is_some_and(|nodes| nodes != 1) {
-            return Err("it has several nodes, and the table does not say what joins them".to_owned());
-        }
-        let device = devices.iter().find(|device| device.is_called(&self.device));
+        let device = meant_by(devices, &self.device);
         let device = device.ok_or_else(|| format!("no device is called `{}`", self.device))?;
         let kind = self.kind()?;
-        let key = (device.name.clone(), self.devices);
-        if !boards.contains_key(&key) {
-            boards.insert(key.clone(), board(device, self.devices)?);
+        let place = Place::of(self.devices, self.nodes, self.node_devices, &self.link);
+        let key = (device.name.clone(), place.clone());
+        if !machines.contains_key(&key) {
+            let machine = if place.nodes() > 1 { place.rails(device) } else { place.board(device) };
+            machines.insert(key.clone(), machine?);
         }
-        let topology = &boards[&key];
+        let topology = &machines[&key];
         let group: Arc<[DeviceId]> =
             (0..self.devices).map(|index| DeviceId::from_index(index as usize)).collect();
         let call = Collective { kind, bytes: Bytes(self.bytes), group };
@@ -156,8 +168,14 @@ impl CollectiveRow {
     }
 
     fn kind(&self) -> Result<CollectiveKind, String> {
-        let wanted = self.collective.replace('_', "-");
-        let kind = CollectiveKind::ALL.into_iter().find(|kind| kind.name() == wanted);
+        let wanted = plain(&self.collective);
+        let wanted = match wanted.as_str() {
+            "sendrecv" | "send" | "recv" | "p2p" | "sendandreceive" => "sendreceive",
+            "alltoallv" | "a2a" => "alltoall",
+            "bcast" => "broadcast",
+            other => other,
+        };
+        let kind = CollectiveKind::ALL.into_iter().find(|kind| plain(kind.name()) == wanted);
         let kind = kind.ok_or_else(|| format!("there is no collective `{}`", self.collective))?;
         match kind {
             _ if self.devices == 0 => Err("nobody takes part".to_owned()),
@@ -167,22 +185,6 @@ impl CollectiveRow {
             kind => Ok(kind),
         }
     }
-}
-
-/// Devices on one switch, each by all its ports to peers.
-fn board(device: &DeviceSpec, devices: u32) -> Result<Topology, String> {
-    let ports =
-        device.peers.ok_or_else(|| format!("`{}` says nothing of its links to peers", device.name))?;
-    let port = LinkSpec { latency: PORT_LATENCY, ..ports };
-    let spec = Arc::new(device.clone());
-    let mut builder = Topology::builder("board");
-    let node = builder.add_node();
-    let switch = builder.add_switch("switch");
-    for index in 0..devices {
-        let vertex = builder.add_device(format!("device{index}"), &spec, node);
-        builder.connect(vertex, switch, port);
-    }
-    builder.build().map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -199,10 +201,27 @@ mod tests {
         assert!(error.contains("line 2"), "{error}");
     }
 
+    /// Two nodes of eight: a ring of one channel per card carries twice 15/16 of 1 GiB over 8 cards of
+    /// 25 GB/s, so that it cannot take less than 10.06 ms.
+    #[test]
+    fn several_nodes_are_joined_by_their_cards() {
+        let device = crate::compute::support::fitted_a100();
+        let row = CollectiveRow {
+            device: device.name.clone(),
+            devices: 16,
+            collective: "all-reduce".to_owned(),
+            bytes: 1 << 30,
+            time_us: 11_000.0,
+            ..CollectiveRow::default()
+        };
+        let report = predict(&[row], &[device], &AlgorithmSpec::from_name("auto").unwrap());
+        let predicted = report.rows[0].predicted;
+        assert!((10_060.0..14_000.0).contains(&predicted), "{predicted} us");
+    }
+
     #[test]
     fn what_cannot_be_predicted_says_why() {
-        let row = |nodes, device: &str, collective: &str| CollectiveRow {
-            nodes,
+        let row = |device: &str, collective: &str| CollectiveRow {
             device: device.to_owned(),
             devices: 8,
             collective: collective.to_owned(),
@@ -210,11 +229,10 @@ mod tests {
             ..CollectiveRow::default()
         };
         let ring = AlgorithmSpec::from_name("ring").unwrap();
-        let rows = [row(Some(2), "x", "all-reduce"), row(None, "x", "all-reduce")];
-        let report = predict(&rows, &[], &ring);
-        assert!(report.skipped[0].why.contains("several nodes"), "{:?}", report.skipped);
-        assert!(report.skipped[1].why.contains("no device is called `x`"), "{:?}", report.skipped);
-        assert!(row(None, "x", "gossip").kind().unwrap_err().contains("gossip"));
-        assert!(row(None, "x", "send-receive").kind().unwrap_err().contains("2 devices"));
+        let report = predict(&[row("x", "all-reduce")], &[], &ring);
+        assert!(report.skipped[0].why.contains("no device is called `x`"), "{:?}", report.skipped);
+        assert!(row("x", "gossip").kind().unwrap_err().contains("gossip"));
+        assert!(row("x", "send-receive").kind().unwrap_err().contains("2 devices"));
+        assert_eq!(row("x", "AllReduce").kind(), Ok(CollectiveKind::AllReduce));
     }
 }

@@ -7,26 +7,29 @@
 //! - `attention_prefill` and `attention_decode` need `batch`, `heads`, `head_dim` and `sequence` (new
 //!   positions of each sequence), and may give `kv_heads`, `past` (positions already cached) and
 //!   `causal`; `attention` and `attention_backward` are the bare kernels of a training step;
-//! - the other operations ([`OPERATIONS`]) need `elements`; `layer_norm`, `rms_norm` and `softmax` may
-//!   give the width of a row as `n`.
+//! - the other operations ([`OPERATIONS`]) need `elements` (or `m` rows of `n`); `layer_norm`, `rms_norm`
+//!   and `softmax` may give the width of a row as `n`, `embedding` its tokens as `m`.
+//!
+//! Operations, formats and devices may go by other common names (`linear`, `LayerNorm`, `A100-SXM4-80GB`).
 //!
 //! Empty cells are unknown, further columns are not looked at.
 //!
 //! An operation of a serving engine is more than its kernel; what its `source` says was run is
 //! what is predicted ([`KernelRow::sequence`]).
 
-use serde::de::IntoDeserializer;
-use serde::de::value::StrDeserializer;
 use serde::{Deserialize, Serialize};
 
 use crate::compute::calibrate::{Sample, Sequence};
 use crate::compute::{ComputeSpec, Kernel, Pass};
+use crate::hardware::naming::meant_by;
 use crate::hardware::{DeviceSpec, Precision};
 use crate::units::{Bytes, SimDuration};
+use crate::validation::cells::{self, flag, plain, whole};
+use crate::validation::summary::{Note, taken_for};
 use crate::validation::{Comparison, Summary};
 
 /// The operations that a table may name.
-pub const OPERATIONS: [&str; 15] = [
+pub const OPERATIONS: [&str; 22] = [
     "gemm",
     "attention_prefill",
     "attention_decode",
@@ -36,9 +39,16 @@ pub const OPERATIONS: [&str; 15] = [
     "layer_norm",
     "softmax",
     "add",
+    "mul",
     "silu_mul",
     "rope",
     "gelu",
+    "silu",
+    "relu",
+    "tanh",
+    "dropout",
+    "embedding",
+    "cast",
     "copy",
     "quantise",
     "adamw",
@@ -60,37 +70,37 @@ pub struct KernelRow {
     /// Number format.
     pub dtype: String,
     /// Independent products, or sequences.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
     pub batch: Option<u64>,
     /// Rows of a product.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
     pub m: Option<u64>,
     /// Columns of a product, or of a normalised row.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
     pub n: Option<u64>,
     /// Depth of a product.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
     pub k: Option<u64>,
     /// Query heads.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
     pub heads: Option<u64>,
     /// Key and value heads.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
     pub kv_heads: Option<u64>,
     /// Width of a head.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
     pub head_dim: Option<u64>,
     /// New positions.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
     pub sequence: Option<u64>,
     /// Positions already cached.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
     pub past: Option<u64>,
     /// Whether later keys are masked.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "flag")]
     pub causal: Option<bool>,
     /// Elements of a tensor.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
     pub elements: Option<u64>,
     /// What was measured, in microseconds.
     pub time_us: f64,
@@ -103,6 +113,8 @@ pub struct KernelReport {
     pub rows: Vec<Comparison>,
     /// What the errors amount to.
     pub summary: Summary,
+    /// What was assumed of rows.
+    pub notes: Vec<Note>,
     /// Rows that could not be predicted, and why.
     pub skipped: Vec<Skipped>,
 }
@@ -136,17 +148,18 @@ pub fn read(text: &str) -> Result<Vec<KernelRow>, String> {
 /// Predicts every row of a table on its device.
 pub fn predict(rows: &[KernelRow], devices: &[DeviceSpec], model: &ComputeSpec) -> KernelReport {
     let mut compared = Vec::new();
-    let mut skipped = Vec::new();
+    let (mut notes, mut skipped) = (Vec::new(), Vec::new());
     for row in rows {
         match row.predict(devices, model) {
             Ok(predicted) => {
+                notes.extend(taken_for(&row.id, &row.device, devices));
                 compared.push(Comparison::new(&row.id, &row.device, &row.source, row.time_us, predicted));
             }
             Err(why) => skipped.push(Skipped { id: row.id.clone(), why }),
         }
     }
     let summary = Summary::of(&compared);
-    KernelReport { rows: compared, summary, skipped }
+    KernelReport { rows: compared, summary, notes, skipped }
 }
 
 /// The rows of `device` as samples for a [fit](crate::compute::calibrate::fit), every one whose shape
@@ -170,7 +183,7 @@ pub fn samples(rows: &[KernelRow], device: &DeviceSpec, held_out_share: f64) -> 
 impl KernelRow {
     /// Microseconds that `model` predicts on the row's device.
     fn predict(&self, devices: &[DeviceSpec], model: &ComputeSpec) -> Result<f64, String> {
-        let device = devices.iter().find(|device| device.is_called(&self.device));
+        let device = meant_by(devices, &self.device);
         let device = device.ok_or_else(|| format!("no device is called `{}`", self.device))?;
         model.admits(device, self.precision()?).map_err(|unsuited| unsuited.to_string())?;
         Ok(self.sequence()?.time(&**model, device).seconds() * 1e6)
@@ -210,13 +223,49 @@ impl KernelRow {
     /// - its norm, activation and rotary kernels load one element at a time.
     pub fn sequence(&self) -> Result<Sequence, String> {
         let precision = self.precision()?;
-        match self.op.as_str() {
+        match self.operation().as_str() {
             "gemm" => self.gemm(precision),
             "attention_prefill" | "attention_decode" => self.serving_attention(precision),
             "attention" => Ok(Sequence::one(self.attention(precision, Pass::Forward)?)),
             "attention_backward" => Ok(Sequence::one(self.attention(precision, Pass::InputGradient)?)),
             _ => self.streaming(precision).map(Sequence::one),
         }
+    }
+
+    /// The operation by its name among [`OPERATIONS`], or as it is written.
+    fn operation(&self) -> String {
+        let written = plain(&self.op);
+        if let Some(name) = OPERATIONS.iter().find(|name| plain(name) == written) {
+            return (*name).to_owned();
+        }
+        let name = match written.as_str() {
+            "linear" | "matmul" | "mm" | "bmm" | "batchedgemm" | "batchgemm" | "addmm" | "fc" | "dense" => {
+                "gemm"
+            }
+            "prefill" | "contextattention" | "attnprefill" | "flashattentionprefill" => "attention_prefill",
+            "decode" | "generationattention" | "attndecode" | "pagedattention" => "attention_decode",
+            "flashattention" | "flashattn" | "flashattention2" | "fmha" | "sdpa" | "attentionforward"
+            | "attentionfwd" | "flashattnfwd" => "attention",
+            "attentionbwd" | "flashattentionbackward" | "flashattnbwd" | "fmhabackward" => {
+                "attention_backward"
+            }
+            "ln" | "fusedlayernorm" | "layernormalization" => "layer_norm",
+            "rms" | "fusedrmsnorm" => "rms_norm",
+            "logsoftmax" => "softmax",
+            "residual" | "residualadd" | "biasadd" | "sub" => "add",
+            "multiply" | "div" | "elementwise" | "vectormul" => "mul",
+            "swiglu" | "siluandmul" | "actandmul" => "silu_mul",
+            "rotary" | "rotaryembedding" | "applyrope" => "rope",
+            "fusedgelu" | "biasgelu" => "gelu",
+            "sigmoid" | "swish" | "exp" | "act" | "activation" => "silu",
+            "embed" | "gather" | "embeddinglookup" => "embedding",
+            "convert" | "typecast" => "cast",
+            "memcpy" | "memcpyd2d" | "clone" | "transpose" => "copy",
+            "quantize" | "quant" | "fp8quant" => "quantise",
+            "adam" | "fusedadam" | "optimizer" | "optimiser" => "adamw",
+            _ => return self.op.clone(),
+        };
+        name.to_owned()
     }
 
     fn gemm(&self, precision: Precision) -> Result<Sequence, String> {
@@ -266,7 +315,8 @@ impl KernelRow {
     }
 
     fn streaming(&self, precision: Precision) -> Result<Kernel, String> {
-        let elements = need("elements", self.elements)?;
+        let rectangle = self.m.zip(self.n).map(|(m, n)| self.batch.unwrap_or(1) * m * n);
+        let elements = need("elements", self.elements.or(rectangle))?;
         let width = self.n.unwrap_or(4096).clamp(1, elements.max(1));
         let rows = elements / width.max(1);
         let elementwise = |inputs, outputs, flops_per_element| Kernel::Elementwise {
@@ -279,7 +329,7 @@ impl KernelRow {
         let scalar =
             |inputs, outputs, accesses| Kernel::Scalar { elements, inputs, outputs, accesses, precision };
         let pass = Pass::Forward;
-        Ok(match self.op.as_str() {
+        Ok(match self.operation().as_str() {
             // Square and sum, then scale by the statistic and the weight: x twice, the weight, y.
             "rms_norm" if self.is_of_an_engine() => scalar(1, 1, 4),
             // Both halves of the input, the result, and the exponential's way through the special units.
@@ -288,10 +338,17 @@ impl KernelRow {
             "rope" if self.is_of_an_engine() => scalar(1, 1, 3),
             "rms_norm" | "layer_norm" => Kernel::Norm { rows, width, precision, pass },
             "softmax" => Kernel::Softmax { rows, width, precision, pass },
-            "add" => elementwise(2, 1, 1),
+            "add" | "mul" => elementwise(2, 1, 1),
             "silu_mul" => elementwise(2, 1, 6),
             "rope" => elementwise(1, 1, 3),
-            "gelu" => elementwise(1, 1, 8),
+            "gelu" | "silu" | "tanh" => elementwise(1, 1, 8),
+            "relu" => elementwise(1, 1, 1),
+            // Its mask is a byte an element.
+            "dropout" => elementwise(1, 1 + u32::from(precision.bits() <= 8), 4),
+            "embedding" => {
+                Kernel::Embedding { tokens: self.m.unwrap_or(rows).max(1), width, precision, pass }
+            }
+            "cast" => Kernel::Quantise { elements, from: Precision::F32, to: precision },
             "copy" => Kernel::Copy { bytes: Bytes(precision.bytes_of(elements).get()) },
             "quantise" => Kernel::Quantise { elements, from: Precision::Bf16, to: precision },
             "adamw" => Kernel::adam_w(elements),
@@ -305,8 +362,7 @@ impl KernelRow {
     }
 
     fn precision(&self) -> Result<Precision, String> {
-        let name: StrDeserializer<'_, serde::de::value::Error> = self.dtype.as_str().into_deserializer();
-        Precision::deserialize(name).map_err(|_| {
+        cells::precision(&self.dtype).ok_or_else(|| {
             let names: Vec<&str> = Precision::ALL.iter().map(|precision| precision.name()).collect();
             format!("`dtype` is `{}`, not one of {}", self.dtype, names.join(", "))
         })
@@ -357,6 +413,16 @@ mod tests {
         // 2·16 new rows of 4 key and 4 value heads; the queries are the last 16 of 64 positions.
         assert!(matches!(work.kernels[0], Kernel::Embedding { tokens: 32, width: 1024, .. }));
         assert!(matches!(work.kernels[1], Kernel::Attention { queries: 16, keys: 64, kv_heads: 4, .. }));
+    }
+
+    #[test]
+    fn operations_have_common_names() {
+        let of =
+            |op: &str| row(&format!("a,,,h100,{op},FP16,,16,32,64,,,,,,,,4")).sequence().unwrap().kernels[0];
+        assert!(matches!(of("Linear"), Kernel::Gemm { m: 16, n: 32, k: 64, precision: Precision::F16, .. }));
+        assert!(matches!(of("LayerNorm"), Kernel::Norm { rows: 16, width: 32, .. }));
+        assert!(matches!(of("vector_mul"), Kernel::Elementwise { elements: 512, inputs: 2, .. }));
+        assert!(matches!(of("embedding"), Kernel::Embedding { tokens: 16, width: 32, .. }));
     }
 
     #[test]

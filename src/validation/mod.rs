@@ -5,14 +5,16 @@
 //!
 //! - [`summary`]: measured against predicted, and what the errors amount to;
 //! - [`kernels`]: single kernels on one device;
-//! - [`collectives`]: collectives among the devices of a node;
+//! - [`collectives`]: collectives among the devices of nodes;
 //! - [`training`]: steps of whole runs.
 //!
 //! A calibrated constant belongs to a device or a class of links; nothing here may tune a row.
 
+mod cells;
 pub mod collectives;
 pub mod kernels;
+mod machine;
 pub mod summary;
 pub mod training;
 
-pub use summary::{Comparison, Group, Summary};
+pub use summary::{Comparison, Group, Note, Summary};

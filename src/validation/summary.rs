@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::compute::calibrate::median;
+use crate::hardware::DeviceSpec;
+use crate::hardware::naming::meant_by;
 
 /// One measurement and what was predicted for it, both in the unit of the measured column.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -37,6 +39,21 @@ impl Comparison {
             source: source.to_owned(),
         }
     }
+}
+
+/// Something that was assumed of a row because its table does not say it, or says it otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Note {
+    /// The row's identity.
+    pub id: String,
+    /// What was assumed.
+    pub what: String,
+}
+
+/// A note where a device goes by another name than its own.
+pub(super) fn taken_for(id: &str, name: &str, devices: &[DeviceSpec]) -> Option<Note> {
+    let device = meant_by(devices, name).filter(|device| !device.is_called(name))?;
+    Some(Note { id: id.to_owned(), what: format!("`{name}` is taken for {}", device.name) })
 }
 
 /// What the errors of many rows amount to, in percent.
