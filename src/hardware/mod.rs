@@ -31,7 +31,7 @@ mod support;
 pub mod topology;
 
 pub use communication::{CommunicationSpec, ProtocolSpec};
-pub use device::{CpuSpec, DeviceKind, DeviceSpec, GpuSpec, SystolicSpec};
+pub use device::{CpuSpec, DeviceKind, DeviceSpec, GpuSpec, Sparsity, SystolicSpec};
 pub use link::{Link, LinkClass, LinkSpec};
 pub use measure::Description;
 pub use precision::Precision;

@@ -11,6 +11,7 @@ pub mod compression;
 pub mod disturbance;
 pub mod lower;
 pub mod memory;
+pub mod model_compression;
 pub mod partition;
 pub mod recompute;
 pub mod recovery;

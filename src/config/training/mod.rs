@@ -2,6 +2,7 @@
 
 pub mod disturbances;
 pub mod file;
+pub mod model_compression;
 pub mod resolve;
 
 pub use file::TrainingFile;

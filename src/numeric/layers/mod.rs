@@ -13,6 +13,7 @@
 
 pub mod attention;
 pub mod cross_entropy;
+pub mod distillation;
 pub mod embedding;
 pub mod gelu;
 pub mod layer_norm;

@@ -15,6 +15,7 @@ mod sharing;
 mod sync;
 
 pub use asynchronous::{APPLY, PULL, lower_asynchronous, turn};
+pub(super) use kernels::GELU_FLOPS;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,7 +28,6 @@ use crate::training::TrainingPlan;
 use crate::training::lower::emit::Emitter;
 use crate::training::schedule::{Orders, Pass, PipelineOp};
 use crate::training::state::State;
-use crate::training::sync::SyncAction;
 
 /// The tensor ranks of one stage of one replica: they work on a micro-batch together.
 #[derive(Debug, Clone)]
@@ -428,9 +428,10 @@ impl<'a> Lowering<'a> {
     /// What one micro-batch counts in the loss whose gradient a replica sees: with summed gradients
     /// the mean over all replicas' micro-batches, with gradients of its own the mean over its own.
     fn loss_scale(&self) -> f32 {
-        let samples = match self.plan.sync.action(self.step) {
-            SyncAction::ReduceGradients => self.plan.micro_batches * self.plan.mesh.data,
-            _ => self.plan.micro_batches / self.plan.schedule.copies(),
+        let samples = if self.plan.sync.action(self.step).reduces_gradients() {
+            self.plan.micro_batches * self.plan.mesh.data
+        } else {
+            self.plan.micro_batches / self.plan.schedule.copies()
         };
         1.0 / samples as f32
     }
