@@ -20,6 +20,7 @@ use crate::tasks::generate::TaskGeneratorSpec;
 use crate::tasks::scheduling::TaskSchedulerSpec;
 use crate::training::compression::CompressionSpec;
 use crate::training::context::ContextSpec;
+use crate::training::model_compression::ModelCompressionSpec;
 use crate::training::schedule::ScheduleSpec;
 use crate::training::software::SoftwareSpec;
 use crate::training::sync::SyncSpec;
@@ -51,6 +52,7 @@ fn kinds() -> Vec<(&'static str, Vec<Entry>)> {
         ("syncs", members(SyncSpec::MEMBERS)),
         ("context_schemes", members(ContextSpec::MEMBERS)),
         ("compressions", members(CompressionSpec::MEMBERS)),
+        ("model_compressions", members(ModelCompressionSpec::MEMBERS)),
         ("software", members(SoftwareSpec::MEMBERS)),
         ("optimizers", members(OptimizerSpec::MEMBERS)),
         ("collectives", members(AlgorithmSpec::MEMBERS)),

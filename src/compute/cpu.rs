@@ -18,6 +18,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::compute::kernel::{result_of, rows_of_groups};
+use crate::compute::packed;
 use crate::compute::roofline;
 use crate::compute::{ComputeModel, Kernel, KernelCost, MatrixShape, Parts, Tiling, Unit, Unsuited};
 use crate::hardware::device::{CacheLevel, CpuSpec, Tile};
@@ -46,6 +47,9 @@ const TASK: (u64, u64) = (8, 4);
 
 impl ComputeModel for CpuModel {
     fn cost(&self, kernel: &Kernel, device: &DeviceSpec) -> KernelCost {
+        if let Kernel::PackedGemm { .. } = kernel {
+            return packed::cost(self, kernel, device);
+        }
         let cores = Cores::of(device, self.threads, kernel);
         let products = products(kernel);
         let (pieces, traffic) = if products.is_empty() {

@@ -63,6 +63,24 @@ pub enum Kernel {
         /// Which product of the training step.
         pass: Pass,
     },
+    /// y(m×n) = x(m×k)·W(k×n) with a W that is smaller in memory than its numbers are: integers with
+    /// scales, multiplied as `precision`, or `n` of every `m` numbers along k.
+    PackedGemm {
+        /// Rows of x and y.
+        m: u64,
+        /// Columns of W and y.
+        n: u64,
+        /// Columns of x, rows of W.
+        k: u64,
+        /// Format of x, and of the multiplication.
+        precision: Precision,
+        /// W as memory holds it, with scales and places.
+        weights: Bytes,
+        /// Flops by which the vector units make one number of W out of what memory holds.
+        unpack: u32,
+        /// Numbers kept of every so many along k, where the matrix engine leaves the others out.
+        pattern: Option<(u32, u32)>,
+    },
     /// softmax(Q·Kᵀ)·V without the scores ever leaving the chip (FlashAttention-2, Dao 2023).
     Attention {
         /// Sequences.
@@ -293,6 +311,8 @@ impl Kernel {
             Kernel::Gemm { .. } => self.matrix_shape().expect("a GEMM has a shape").flops(),
             // Each token meets one group's weights, whatever the distribution and the pass.
             Kernel::GroupedGemm { tokens, n, k, .. } => Flops(2) * tokens * n * k,
+            // As if every number were there: what is useful does not depend on how W is kept.
+            Kernel::PackedGemm { m, n, k, .. } => Flops(2) * m * n * k,
             Kernel::Attention { pass, .. } => self.attention_shape().expect("attention").flops(pass),
             // Forward: mean 1, variance 3, normalise 2, scale and shift 2. Backward: two row sums of
             // two flops, five to combine them, five for the gradients of scale and shift.
@@ -337,6 +357,9 @@ impl Kernel {
                 };
                 precision.bytes_of(operands) + result_of(precision).bytes_of(results)
             }
+            Kernel::PackedGemm { m, n, k, precision, weights, .. } => {
+                precision.bytes_of(m * k) + weights + result_of(precision).bytes_of(m * n)
+            }
             Kernel::Attention { pass, precision, .. } => {
                 let shape = self.attention_shape().expect("attention");
                 attention_bytes(&shape, pass, precision)
@@ -369,6 +392,7 @@ impl Kernel {
         match *self {
             Kernel::Gemm { precision, .. }
             | Kernel::GroupedGemm { precision, .. }
+            | Kernel::PackedGemm { precision, .. }
             | Kernel::Attention { precision, .. }
             | Kernel::Norm { precision, .. }
             | Kernel::Softmax { precision, .. }
@@ -388,6 +412,7 @@ impl Kernel {
         match self {
             Kernel::Gemm { .. }
             | Kernel::GroupedGemm { .. }
+            | Kernel::PackedGemm { .. }
             | Kernel::Attention { .. }
             | Kernel::Work { .. } => Unit::Matrix,
             _ => Unit::Vector,
@@ -417,6 +442,7 @@ impl Kernel {
         match self {
             Kernel::Gemm { .. } => "gemm",
             Kernel::GroupedGemm { .. } => "grouped_gemm",
+            Kernel::PackedGemm { .. } => "packed_gemm",
             Kernel::Attention { .. } => "attention",
             Kernel::Norm { .. } => "norm",
             Kernel::Softmax { .. } => "softmax",
@@ -483,6 +509,9 @@ impl fmt::Display for Kernel {
             }
             Kernel::GroupedGemm { groups, tokens, n, k, precision, pass, .. } => {
                 write!(f, "grouped gemm {groups} groups, {tokens} x {n} x {k} {precision} {pass}")
+            }
+            Kernel::PackedGemm { m, n, k, precision, weights, .. } => {
+                write!(f, "packed gemm {m} x {n} x {k} {precision}, weights of {weights}")
             }
             Kernel::Attention {
                 batch,

@@ -12,6 +12,7 @@
 //! - [`table`]: measurements, looked up;
 //! - [`native`]: each device by the finest of these that its file describes;
 //! - [`calibrate`]: a device's few constants fitted to measured kernels;
+//! - [`packed`]: products with weights that are kept smaller, under any of the models;
 //! - [`explain`]: a kernel's cost beside its device's roofline.
 //!
 //! To add a model, write its file and list it in [`ComputeSpec`].
@@ -22,6 +23,7 @@ pub mod explain;
 pub mod kernel;
 pub mod memo;
 pub mod native;
+mod packed;
 pub mod roofline;
 mod simplex;
 #[cfg(test)]

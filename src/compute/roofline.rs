@@ -8,6 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::compute::packed;
 use crate::compute::{ComputeModel, Kernel, KernelCost, Parts, Unit, Unsuited};
 use crate::hardware::{DeviceSpec, Precision};
 use crate::units::{Bytes, Cycles, FlopRate};
@@ -19,6 +20,9 @@ pub struct Roofline {}
 
 impl ComputeModel for Roofline {
     fn cost(&self, kernel: &Kernel, device: &DeviceSpec) -> KernelCost {
+        if let Kernel::PackedGemm { .. } = kernel {
+            return packed::cost(self, kernel, device);
+        }
         let bytes = kernel.bytes();
         let parts = Parts {
             launch: launch_cycles(device),

@@ -16,6 +16,7 @@ pub fn round_device() -> DeviceSpec {
         source: "made up for tests".to_owned(),
         clock: Clock::from_hertz(1_000_000_000),
         matrix: rates(&[(Precision::Bf16, 100e12), (Precision::Tf32, 50e12)]),
+        sparsity: None,
         vector: rates(&[(Precision::F32, 10e12)]),
         memory: device::MemorySpec {
             capacity: Bytes(80_000_000_000),

@@ -125,6 +125,11 @@ impl Kind {
             Kernel::GroupedGemm { groups, tokens, busiest, n, k, pass, .. } => {
                 (pass, 0, vec![groups, tokens, busiest, n, k])
             }
+            Kernel::PackedGemm { m, n, k, weights, unpack, pattern, .. } => {
+                let (kept, of) = pattern.unwrap_or((0, 0));
+                let variant = (u64::from(unpack) << 48) | (u64::from(kept) << 24) | u64::from(of);
+                (Pass::Forward, variant, vec![m, n, k, weights.get()])
+            }
             Kernel::Attention { batch, heads, kv_heads, head_dim, queries, keys, causal, pass, .. } => {
                 (pass, u64::from(causal), vec![batch, heads, kv_heads, head_dim, queries, keys])
             }

@@ -34,7 +34,7 @@ mod support;
 pub mod topology;
 
 pub use communication::{CommunicationSpec, ProtocolSpec};
-pub use device::{CpuSpec, DeviceKind, DeviceSpec, GpuSpec, SystolicSpec};
+pub use device::{CpuSpec, DeviceKind, DeviceSpec, GpuSpec, Sparsity, SystolicSpec};
 pub use hosts::Hosted;
 pub use link::{Link, LinkClass, LinkSpec};
 pub use measure::Description;

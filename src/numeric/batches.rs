@@ -59,6 +59,11 @@ impl Batches {
         Batches { source: Source::Sequences { windows, per_step }, seed }
     }
 
+    /// The same data, its samples drawn from other streams.
+    pub fn others(&self, name: &str) -> Self {
+        Batches { source: self.source.clone(), seed: self.seed.child(name) }
+    }
+
     /// The seed of the streams that samples are drawn from.
     pub(super) fn seed(&self) -> Seed {
         self.seed

@@ -15,6 +15,7 @@ use crate::numeric::low_rank::LowRank;
 use crate::numeric::optimizer::{Now, OptimizerSpec, outer};
 use crate::numeric::packing;
 use crate::numeric::scaling::LossScaling;
+use crate::numeric::teacher::Lesson;
 use crate::parallel::Tokens;
 use crate::program::{Formula, Packing, Program};
 use crate::rng::Stream;
@@ -35,6 +36,8 @@ pub(super) struct Context {
     stepped: bool,
     /// Room that some formulas work in, used again and again.
     scratch: Vec<f32>,
+    /// What a teacher says of the step's batch.
+    pub(super) lesson: Option<Lesson>,
 }
 
 /// What a context carries from step to step.
@@ -76,6 +79,7 @@ impl Context {
             scaling: None,
             stepped: false,
             scratch: Vec::new(),
+            lesson: None,
         }
     }
 
@@ -259,6 +263,9 @@ pub(super) fn apply(formula: &Formula, context: &mut Context, operands: Operands
             let scale = scale * context.loss_scale() / max.len() as f32;
             let softmax = Softmax { logits, targets, max, sums };
             cross_entropy::backward_input(held(first_class, classes), scale, softmax, dlogits);
+            if let Some(Lesson { logits: teacher, distils }) = &context.lesson {
+                distils.backward_input(classes as usize, scale, logits, teacher, dlogits);
+            }
         }
         (Formula::SquaredError { scale }, [predictions, targets], [], [loss]) => {
             loss[0] += squared_error::mean_loss(predictions, targets) as f32 * scale;

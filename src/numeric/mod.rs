@@ -23,4 +23,6 @@ mod rounding;
 mod scaling;
 #[cfg(test)]
 mod support;
+pub mod svd;
+mod teacher;
 pub mod values;

@@ -34,6 +34,9 @@ pub trait Optimizer {
     /// How the learning rate goes.
     fn rate(&self) -> LearningRate;
 
+    /// Makes every learning rate so many times what it is.
+    fn scale_rate(&mut self, factor: f64);
+
     /// Steps `weights` by `gradient`; `moments` holds as many lists as [`moments`](Self::moments).
     fn step(&self, now: Now, gradient: &[f32], weights: &mut [f32], moments: &mut [Vec<f32>]);
 }
@@ -192,6 +195,10 @@ impl Optimizer for Sgd {
     fn rate(&self) -> LearningRate {
         self.learning_rate()
     }
+    fn scale_rate(&mut self, factor: f64) {
+        self.learning_rate *= factor;
+        self.min_learning_rate *= factor;
+    }
     fn step(&self, now: Now, gradient: &[f32], weights: &mut [f32], _moments: &mut [Vec<f32>]) {
         descend(now.rate as f32, decay_of(now.rule, self.weight_decay), gradient, weights);
     }
@@ -203,6 +210,10 @@ impl Optimizer for Momentum {
     }
     fn rate(&self) -> LearningRate {
         self.learning_rate()
+    }
+    fn scale_rate(&mut self, factor: f64) {
+        self.learning_rate *= factor;
+        self.min_learning_rate *= factor;
     }
     fn step(&self, now: Now, gradient: &[f32], weights: &mut [f32], moments: &mut [Vec<f32>]) {
         let [v] = moments else { panic!("momentum keeps one moment") };
@@ -226,6 +237,10 @@ impl Optimizer for Adam {
     fn rate(&self) -> LearningRate {
         self.learning_rate()
     }
+    fn scale_rate(&mut self, factor: f64) {
+        self.learning_rate *= factor;
+        self.min_learning_rate *= factor;
+    }
     fn step(&self, now: Now, gradient: &[f32], weights: &mut [f32], moments: &mut [Vec<f32>]) {
         let decay = Decays { in_gradient: decay_of(now.rule, self.weight_decay), of_weight: 0.0 };
         adam(now, self.betas, self.epsilon, decay, gradient, weights, moments);
@@ -238,6 +253,10 @@ impl Optimizer for AdamW {
     }
     fn rate(&self) -> LearningRate {
         self.learning_rate()
+    }
+    fn scale_rate(&mut self, factor: f64) {
+        self.learning_rate *= factor;
+        self.min_learning_rate *= factor;
     }
     fn step(&self, now: Now, gradient: &[f32], weights: &mut [f32], moments: &mut [Vec<f32>]) {
         let decay = Decays { in_gradient: 0.0, of_weight: decay_of(now.rule, self.weight_decay) };

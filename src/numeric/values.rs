@@ -7,7 +7,7 @@
 //! Instructions run when their op begins, up to the first that changes something in place (a
 //! gradient, a weight); from there on they run when it ends, so that nobody sees a change early.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::collective;
 use crate::hardware::Precision;
@@ -18,7 +18,8 @@ use crate::numeric::optimizer::OptimizerSpec;
 use crate::numeric::payload::Layout;
 use crate::numeric::races::Races;
 use crate::numeric::rounding::Narrow;
-use crate::program::{Action, Exchange, Participant, Program};
+pub use crate::numeric::teacher::Teacher;
+use crate::program::{Action, Exchange, Format, Formula, Instruction, Participant, Program};
 use crate::runtime::Interpreter;
 use crate::trace::Activity;
 
@@ -37,7 +38,16 @@ pub struct Values {
     narrow: Option<Narrow>,
     /// Weights as they are multiplied with, by slot, where that is narrower than they are stepped in.
     rounded: BTreeMap<SlotId, Vec<f32>>,
+    /// What weights are brought back to whenever they have changed.
+    forms: BTreeMap<SlotId, Form>,
+    /// Weights that are multiplied as integers with inputs that are integers too.
+    integers: BTreeSet<SlotId>,
+    /// Whose logits a step learns from besides the targets.
+    teacher: Option<Box<Teacher>>,
 }
+
+/// Brings the numbers of a weight back to a form that they are to keep: a pattern of noughts, a rank.
+pub type Form = Box<dyn Fn(&mut [f32])>;
 
 /// Everything that later steps depend on, between two steps.
 #[derive(Debug, Clone)]
@@ -95,7 +105,28 @@ impl Values {
             races: Races::default(),
             narrow: None,
             rounded: BTreeMap::new(),
+            forms: BTreeMap::new(),
+            integers: BTreeSet::new(),
+            teacher: None,
         }
+    }
+
+    /// Keeps a weight in a form, whatever step it takes.
+    pub fn keep_form(&mut self, slot: SlotId, form: Form) {
+        self.forms.insert(slot, form);
+    }
+
+    /// Rounds what is multiplied with a weight to 8-bit integers, each row scaled to its largest number, as
+    /// products in integers need it; the weight's own numbers, which are integers times the scale of their
+    /// column, are then multiplied as they are (Dettmers et al., "LLM.int8()", NeurIPS 2022, section 3.1,
+    /// vector-wise quantisation; no outliers are kept apart).
+    pub fn multiply_integers(&mut self, slot: SlotId) {
+        self.integers.insert(slot);
+    }
+
+    /// Every step learns from a teacher besides its targets. A step is one micro-batch on one rank.
+    pub fn taught_by(&mut self, teacher: Teacher) {
+        self.teacher = Some(Box::new(teacher));
     }
 
     /// Keeps what the program keeps in fewer than four bytes in this precision.
@@ -135,14 +166,32 @@ impl Values {
     pub fn begin_step(&mut self, step: StepIndex) {
         self.context.end_step();
         self.context.begin_step(step);
+        self.context.lesson = self.teacher.as_mut().map(|teacher| teacher.lesson(step));
         self.clear();
     }
 
     /// Runs a program without timing it, in the order in which its ops were written; batches come
     /// from the data that training never sees.
     pub fn evaluate(&mut self, program: &Program, batch: StepIndex) {
-        self.clear();
         self.context.held_out(true);
+        self.run_untimed(program, batch);
+        self.context.held_out(false);
+        self.clear();
+    }
+
+    /// The logits of a step's training batch, by a program of its forward passes.
+    pub(super) fn logits(&mut self, program: &Program, step: StepIndex) -> Vec<f32> {
+        self.run_untimed(program, step);
+        let instructions = program.ops().ids().flat_map(|op| program.instructions(op));
+        let mut of_rows = instructions.filter(|one| matches!(one.formula, Formula::LogitMax { .. }));
+        let buffer = program.reads(of_rows.next().expect("a classifier's forward pass"))[0];
+        let held = self.buffers[buffer.index()].take().expect("logits that were computed");
+        self.clear();
+        held.numbers
+    }
+
+    fn run_untimed(&mut self, program: &Program, batch: StepIndex) {
+        self.clear();
         self.context.begin_step(batch);
         for op in program.ops().ids() {
             if let Action::Exchange(id) = &program.ops()[op].action {
@@ -158,8 +207,6 @@ impl Values {
                 self.finish(program, op);
             }
         }
-        self.context.held_out(false);
-        self.clear();
     }
 
     fn clear(&mut self) {
@@ -209,7 +256,7 @@ impl Values {
         }
     }
 
-    fn run_instruction(&mut self, program: &Program, op: OpId, instruction: &crate::program::Instruction) {
+    fn run_instruction(&mut self, program: &Program, op: OpId, instruction: &Instruction) {
         let take = |values: &mut Self, buffer: BufferId| match program.buffers()[buffer].slot {
             Some(slot) => std::mem::take(&mut values.slots[slot]),
             None => values.take(program, op, buffer),
@@ -223,8 +270,9 @@ impl Values {
             .collect();
         let multiplied = !instruction.formula.steps_weights();
         self.round_weights(program, program.reads(instruction), multiplied);
+        let integers = self.integer_inputs(program, op, instruction);
         let (slots, buffers, rounded) = (&self.slots, &self.buffers, &self.rounded);
-        let reads: Vec<&[f32]> = program
+        let mut reads: Vec<&[f32]> = program
             .reads(instruction)
             .iter()
             .map(|&buffer| {
@@ -235,6 +283,9 @@ impl Values {
                 }
             })
             .collect();
+        if let Some(integers) = &integers {
+            reads[0] = integers;
+        }
         let operands = Operands { reads: &reads, writes: &mut writes, updates: &mut updates };
         formulas::apply(&instruction.formula, &mut self.context, operands);
         self.context.look_at(&instruction.formula, program, op, &writes);
@@ -244,6 +295,16 @@ impl Values {
         for (&buffer, numbers) in program.updates(instruction).iter().zip(updates) {
             self.put(program, op, buffer, numbers, false);
         }
+    }
+
+    /// The inputs of a product in integers, rounded row by row.
+    fn integer_inputs(&self, program: &Program, op: OpId, instruction: &Instruction) -> Option<Vec<f32>> {
+        let Formula::Linear { inputs, .. } = instruction.formula else { return None };
+        let [x, w, ..] = program.reads(instruction) else { return None };
+        program.buffers()[*w].slot.filter(|slot| self.integers.contains(slot))?;
+        let mut x = read(program, &self.slots, &self.buffers, op, *x).to_vec();
+        Format::I8.round_blocks(&mut x, inputs as usize);
+        Some(x)
     }
 
     fn take(&mut self, program: &Program, op: OpId, buffer: BufferId) -> Vec<f32> {
@@ -257,6 +318,9 @@ impl Values {
         for &buffer in reads {
             let about = &program.buffers()[buffer];
             let Some(slot) = about.slot.filter(|_| narrow.multiplies(about)) else { continue };
+            if self.integers.contains(&slot) {
+                continue;
+            }
             if !self.rounded.contains_key(&slot) {
                 let mut weights = self.slots[slot].clone();
                 narrow.round(&mut weights, false);
@@ -273,6 +337,9 @@ impl Values {
             narrow.round(&mut numbers, backward);
         }
         if let Some(slot) = program.buffers()[buffer].slot {
+            if let Some(form) = self.forms.get(&slot) {
+                form(&mut numbers);
+            }
             self.slots[slot] = numbers;
             self.rounded.remove(&slot);
             return;

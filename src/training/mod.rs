@@ -12,6 +12,7 @@ pub mod context;
 pub mod disturbance;
 pub mod lower;
 pub mod memory;
+pub mod model_compression;
 pub mod offload;
 pub mod partition;
 mod pipelined;

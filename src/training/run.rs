@@ -297,9 +297,9 @@ fn replicas_loss(plan: &TrainingPlan, state: &State, values: &Values, step: Step
     };
     let total: f64 = plan.copies().map(of_copy).sum();
     // Where each replica follows a gradient of its own, its loss is a mean already.
-    match plan.sync.action(step) {
-        SyncAction::ReduceGradients => total,
-        _ => total / f64::from(plan.replicas()),
+    match plan.sync.action(step).reduces_gradients() {
+        true => total,
+        false => total / f64::from(plan.replicas()),
     }
 }
 

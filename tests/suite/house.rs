@@ -103,6 +103,7 @@ fn some_crates_have_one_home() {
         ("clap::", &["cli"][..], ""),
         ("plotters::", &["report"][..], "figure"),
         ("gemm::", &["numeric"][..], "matmul"),
+        ("nalgebra::", &["numeric"][..], "svd"),
         ("SystemTime", &["cli"][..], ""),
         ("Instant", &["cli"][..], ""),
     ];

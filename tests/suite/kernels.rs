@@ -22,6 +22,12 @@ fn kernels(precision: Precision) -> Vec<Kernel> {
             let (groups, tokens, busiest) = (8, 8 * m, 3 * m);
             kernels.push(Kernel::GroupedGemm { groups, tokens, busiest, n, k, precision, pass });
         }
+        for (m, n, k) in [(1_u64, 1_u64, 1_u64), (1, 4096, 4096), (4096, 12_288, 4096)] {
+            let (four_bits, half) = (Bytes((n * k).div_ceil(2)), precision.bytes_of(n * k));
+            for (weights, unpack, pattern) in [(four_bits, 4, None), (half, 0, Some((2, 4)))] {
+                kernels.push(Kernel::PackedGemm { m, n, k, precision, weights, unpack, pattern });
+            }
+        }
         for (queries, keys) in [(1, 1), (1, 8192), (100, 300), (4096, 4096)] {
             let (batch, heads, kv_heads, head_dim, causal) = (2, 32, 8, 128, true);
             let pass = if pass == Pass::Forward { pass } else { Pass::InputGradient };

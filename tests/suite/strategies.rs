@@ -75,7 +75,7 @@ fn every_lossy_compression_changes_the_weights_and_still_learns() {
 }
 
 /// Payload bytes of a run by collective.
-fn moved(scenario: &TrainingScenario) -> std::collections::BTreeMap<&'static str, u64> {
+pub fn moved(scenario: &TrainingScenario) -> std::collections::BTreeMap<&'static str, u64> {
     let state = scenario.state();
     let mut recorder = trainyard::metrics::TrainingRecorder::new(
         scenario.plan.simulated_ranks().collect(),
@@ -139,6 +139,27 @@ fn outer_optimisers_at_one_and_nought_average() {
     {
         same(&losses("gpt_diloco", &[&format!("parallel.sync={spec}")]), &average);
     }
+}
+
+/// Replicas that part later are all-reduce until then; and one that never part is it.
+#[test]
+fn replicas_step_together_before_they_part() {
+    let together = losses("gpt_diloco", &["parallel.sync=all_reduce"]);
+    for name in ["diloco", "slow_mo", "parameter_averaging"] {
+        let with = |after: u32| {
+            losses("gpt_diloco", &[&format!("parallel.sync={{{name}: {{every: 2, after: {after}}}}}")])
+        };
+        let parted = with(3);
+        assert_eq!(parted.training[..3], together.training[..3], "{name}");
+        // The loss of a step is that of the weights before it, here a mean of means.
+        assert!((parted.training[3] - together.training[3]).abs() < 1e-6, "{name}");
+        assert_ne!(parted.training[5], together.training[5], "{name}");
+        assert_eq!(with(6).training, together.training, "{name}");
+    }
+    // With nothing carried on, what they part from is all that an outer optimiser knows of the past.
+    let average = losses("gpt_diloco", &["parallel.sync={parameter_averaging: {every: 2, after: 2}}"]);
+    let still = "parallel.sync={diloco: {every: 2, after: 2, learning_rate: 1, momentum: 0}}";
+    same(&losses("gpt_diloco", &[still]), &average);
 }
 
 /// Two neighbours that average are all there are; a ring of four is not all of them.

@@ -7,8 +7,10 @@ use crate::cli::run::{Outcome, json};
 use crate::config::{self, TrainingScenario};
 use crate::ids::{Rank, StepIndex};
 use crate::metrics::{TrainingRecord, TrainingRecorder};
+use crate::model::Parameter;
 use crate::numeric::values::Values;
-use crate::report::training::{Recovered, TrainingSummary, artefacts, table};
+use crate::report::training::{ModelCompressed, Recovered, TrainingSummary, artefacts, table};
+use crate::training::model_compression::{self, Methods};
 use crate::training::why::{self, Explanation};
 use crate::training::{self, Setup, StepReport, TrainingFailure, TrainingPlan};
 
@@ -24,7 +26,7 @@ pub(crate) fn run(
         // Nothing is computed of what would not fit.
         check_memory(scenario, again)?;
     }
-    let (record, failure) = train(scenario, name, report);
+    let (record, failure, values) = train_keeping(scenario, name, report);
     if let Some(why) = failure {
         return Err(Failure::Run(why));
     }
@@ -47,7 +49,15 @@ pub(crate) fn run(
     };
     let explanation = explanation.as_ref();
     let (disturbances, recovery) = (&scenario.disturbances, scenario.recovery.as_ref());
+    let compressed = match (&scenario.model_compression, &values) {
+        (Some(methods), Some(values)) => {
+            let weights = scenario.state().weights(&scenario.plan, values, 0);
+            Some(compress(scenario, methods, &weights)?)
+        }
+        _ => None,
+    };
     let summary = TrainingSummary::new(name, &scenario.plan, &record, &notes)
+        .compressed(compressed)
         .recovered(Recovered::of(&scenario.plan, &record, disturbances, recovery), &scenario.plan)
         .explained(explanation);
     let files = || artefacts(&scenario.plan, &record, &summary, explanation, &config::write(&scenario.file));
@@ -107,6 +117,33 @@ fn explained(
     why::explain(&run, report).map(Some)
 }
 
+/// Makes the trained model smaller in every way that is asked for.
+fn compress(
+    scenario: &TrainingScenario,
+    methods: &Methods,
+    weights: &[(Parameter, Vec<f32>)],
+) -> Result<ModelCompressed, Failure> {
+    let batches = scenario.batches().expect("a model that was really trained");
+    let trained = model_compression::Trained {
+        plan: &scenario.plan,
+        weights,
+        batches: &batches,
+        seed: scenario.seed,
+        compute: &*scenario.compute,
+        network: &*scenario.network,
+    };
+    let name = &scenario.file.name;
+    let mut progress = Progress::of(methods.methods.len() as u64 + 1, "models");
+    let mut begun = 0;
+    let rows = model_compression::study(trained, methods, |method| {
+        progress.tell(begun, || format!("{name}: making it smaller: {method}"));
+        begun += 1;
+    });
+    let rows = rows.map_err(|failure| Failure::Run(failure.to_string()))?;
+    progress.end(&format!("{name}: {begun} models"));
+    Ok(ModelCompressed::of(&scenario.plan, methods, &rows))
+}
+
 /// Trains a scenario under a progress line, with one step kept whole where it is to be shown; what had been
 /// recorded stands if it fails.
 pub(crate) fn train(
@@ -114,6 +151,16 @@ pub(crate) fn train(
     name: &str,
     shows: bool,
 ) -> (TrainingRecord, Option<String>) {
+    let (record, failure, _) = train_keeping(scenario, name, shows);
+    (record, failure)
+}
+
+/// The same, with the numbers at the end.
+fn train_keeping(
+    scenario: &TrainingScenario,
+    name: &str,
+    shows: bool,
+) -> (TrainingRecord, Option<String>, Option<Values>) {
     let plan = &scenario.plan;
     let state = scenario.state();
     let mut values: Option<Values> = scenario.values(&state);
@@ -131,20 +178,20 @@ pub(crate) fn train(
     if !shows {
         recorder = recorder.without_whole_step();
     }
-    let (compute, values) = (&*scenario.compute, values.as_mut());
+    let (compute, numbers) = (&*scenario.compute, values.as_mut());
     let ran = match &scenario.recovery {
         None if !scenario.disturbances.any() => {
-            training::run(plan, &state, compute, scenario.network_model(), values, &mut recorder)
+            training::run(plan, &state, compute, scenario.network_model(), numbers, &mut recorder)
         }
         recovery => {
             let network = &*scenario.network;
             let setup = Setup { plan, compute, network, disturbances: &scenario.disturbances };
-            training::run_disturbed(&setup, recovery.as_ref(), values, &mut recorder)
+            training::run_disturbed(&setup, recovery.as_ref(), numbers, &mut recorder)
         }
     };
     let record = recorder.finish();
     progress.end(&format!("{name}: {} steps", record.steps.len()));
-    (record, ran.err().map(|failure| failure.to_string()))
+    (record, ran.err().map(|failure| failure.to_string()), values)
 }
 
 fn step_line(name: &str, steps: u32, step: &StepReport) -> String {

@@ -19,6 +19,7 @@ mod tests;
 use serde::{Deserialize, Serialize};
 
 use crate::compute::kernel::{result_of, rows_of_groups};
+use crate::compute::packed;
 use crate::compute::roofline::{self, Roofline};
 use crate::compute::systolic::folds::{Array, Beside, Folds};
 use crate::compute::systolic::memory::{Buffers, Elements, Plan};
@@ -42,6 +43,7 @@ impl ComputeModel for SystolicModel {
         match *kernel {
             Kernel::Gemm { .. } | Kernel::GroupedGemm { .. } => engine.products(kernel),
             Kernel::Attention { .. } => engine.attention(kernel),
+            Kernel::PackedGemm { .. } => packed::cost(self, kernel, device),
             _ => Roofline::default().cost(kernel, device),
         }
     }

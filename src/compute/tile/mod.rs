@@ -25,6 +25,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
+use crate::compute::packed;
 use crate::compute::roofline::{self, Roofline};
 use crate::compute::{ComputeModel, Kernel, KernelCost, Parts, Tiling, Unsuited};
 use crate::hardware::device::{FittedGpu, GpuSpec};
@@ -46,6 +47,7 @@ impl ComputeModel for TileModel {
         match kernel {
             Kernel::Gemm { .. } | Kernel::GroupedGemm { .. } => product::cost(kernel, &gpu),
             Kernel::Attention { .. } => attention::cost(kernel, &gpu),
+            Kernel::PackedGemm { .. } => packed::cost(self, kernel, device),
             // Nothing is known of its shape.
             Kernel::Work { .. } => Roofline::default().cost(kernel, device),
             _ => stream::cost(kernel, &gpu),

@@ -284,6 +284,7 @@ impl PlanScenario {
             fold: Fold::Auto,
             disturbances: Vec::new(),
             checkpoint: None,
+            model_compression: None,
             seed: Seed(1),
         }
     }

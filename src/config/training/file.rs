@@ -10,6 +10,7 @@ use crate::collective::AlgorithmSpec;
 use crate::config::file::{Fidelity, TopologyChoice, first_seed};
 use crate::config::preparation::file::Preparation;
 use crate::config::training::disturbances::{CheckpointKeys, Disturbance};
+use crate::config::training::model_compression::ModelCompressionKeys;
 use crate::hardware::Precision;
 use crate::model::Model;
 use crate::numeric::optimizer::OptimizerSpec;
@@ -70,6 +71,9 @@ pub struct TrainingFile {
     /// How the run recovers from failures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<CheckpointKeys>,
+    /// How the trained model is made smaller, and what comes of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_compression: Option<ModelCompressionKeys>,
     /// Where every random stream grows from.
     #[serde(default = "first_seed")]
     pub seed: Seed,

@@ -3,6 +3,7 @@
 mod context;
 pub mod disturbances;
 pub mod file;
+pub mod model_compression;
 pub mod resolve;
 
 pub use file::TrainingFile;

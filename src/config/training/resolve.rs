@@ -23,6 +23,7 @@ use crate::preparation::PreparationOutcome;
 use crate::rng::Seed;
 use crate::training::compression::CompressionSpec;
 use crate::training::disturbance::Disturbances;
+use crate::training::model_compression::Methods;
 use crate::training::partition::{Partition, balanced, explicit_stages, piece_costs};
 use crate::training::recovery::Recovery;
 use crate::training::schedule::Pass;
@@ -48,6 +49,8 @@ pub struct TrainingScenario {
     pub disturbances: Disturbances,
     /// How it recovers from failures.
     pub recovery: Option<Recovery>,
+    /// How the trained model is made smaller.
+    pub model_compression: Option<Methods>,
     /// Where every random stream grows from.
     pub seed: Seed,
     /// What the user should know and may not expect.
@@ -177,6 +180,7 @@ pub fn resolve_on(
         plan.zero = Zero::default();
     }
     let disturbances = check.disturbances(&file, &plan);
+    let model_compression = check.model_compression(&file, &plan);
     if !check.mistakes.is_empty() {
         return Err(check.mistakes);
     }
@@ -197,6 +201,7 @@ pub fn resolve_on(
         compute: file.fidelity.compute.clone(),
         network: file.fidelity.network.clone(),
         disturbances,
+        model_compression,
         recovery: file.checkpoint.as_ref().map(CheckpointKeys::recovery),
         seed: file.seed,
         notes: check.notes,
@@ -229,10 +234,10 @@ impl TrainingScenario {
         self.network.model(&links_of(&self.plan.topology))
     }
 
-    /// The numbers at the start of the run; nothing when it is only timed.
-    pub fn values(&self, state: &State) -> Option<Values> {
+    /// Where samples come from; nothing when the run is only timed.
+    pub fn batches(&self) -> Option<Batches> {
         let seed = self.seed;
-        let batches = match self.data.as_ref()? {
+        Some(match self.data.as_ref()? {
             LoadedData::Text(bytes) => {
                 Batches::of_text(bytes.clone(), self.plan.model.tokens_per_sample() as usize, seed)
             }
@@ -243,8 +248,13 @@ impl TrainingScenario {
             LoadedData::Points(x, y) => {
                 Batches::of_points(x, y.clone(), self.plan.global_batch() as usize, seed)
             }
-        };
-        let slots = state.initial_values(&self.plan, seed);
+        })
+    }
+
+    /// The numbers at the start of the run; nothing when it is only timed.
+    pub fn values(&self, state: &State) -> Option<Values> {
+        let batches = self.batches()?;
+        let slots = state.initial_values(&self.plan, self.seed);
         let values = Values::new(slots, batches, self.plan.optimizer.clone(), self.plan.steps);
         Some(values.in_precision(self.plan.precision))
     }
@@ -252,6 +262,11 @@ impl TrainingScenario {
 
 impl Check<'_> {
     pub(in crate::config) fn model(&mut self, model: &Model) {
+        self.model_at("model", model);
+    }
+
+    /// The same under another key.
+    pub(in crate::config) fn model_at(&mut self, key: &str, model: &Model) {
         match model {
             Model::Gpt(gpt) => {
                 let sizes = [
@@ -265,7 +280,7 @@ impl Check<'_> {
                 for (name, size) in sizes {
                     if size == 0 || size > u64::from(u32::MAX) {
                         self.wrong(
-                            &format!("model.gpt.{name}"),
+                            &format!("{key}.gpt.{name}"),
                             format!("`{name}` is a number from 1 to 4294967295, not {size}"),
                             "",
                         );
@@ -274,7 +289,7 @@ impl Check<'_> {
                 if gpt.heads > 0 && !gpt.hidden.is_multiple_of(gpt.heads) {
                     let fits = divisors(gpt.hidden);
                     self.wrong(
-                        "model.gpt.heads",
+                        &format!("{key}.gpt.heads"),
                         format!("{} heads do not divide a hidden width of {}", gpt.heads, gpt.hidden),
                         &format!("these would: {fits}"),
                     );
@@ -282,12 +297,16 @@ impl Check<'_> {
             }
             Model::Mlp(mlp) => {
                 if mlp.inputs == 0 || mlp.classes == 0 || mlp.hidden.contains(&0) {
-                    self.wrong("model.mlp", "every layer has at least one input and one output", "");
+                    self.wrong(
+                        &format!("{key}.mlp"),
+                        "every layer has at least one input and one output",
+                        "",
+                    );
                 }
             }
             Model::Linear(linear) => {
                 if linear.start.is_empty() {
-                    self.wrong("model.linear.start", "a linear map has at least one weight", "");
+                    self.wrong(&format!("{key}.linear.start"), "a linear map has at least one weight", "");
                 }
             }
         }

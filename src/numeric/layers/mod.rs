@@ -14,6 +14,7 @@
 pub mod attention;
 pub mod attention_block;
 pub mod cross_entropy;
+pub mod distillation;
 pub mod embedding;
 pub mod gelu;
 pub mod layer_norm;

@@ -1,11 +1,13 @@
 //! The report of a training run: summary, table, figures, trace and page.
 
+mod compressed;
 mod figures;
 mod recovered;
 mod summary;
 mod table;
 mod why;
 
+pub use compressed::{CostRow, MethodRow, ModelCompressed};
 pub use recovered::Recovered;
 pub use summary::{BytesMoved, TrainingSummary};
 pub use table::{describe, table};
@@ -28,7 +30,7 @@ pub fn artefacts(
     explanation: Option<&Explanation>,
     scenario: &str,
 ) -> Vec<Artefact> {
-    let figures = drawn(plan, record, explanation);
+    let figures = drawn(plan, record, summary, explanation);
     let json = serde_json::to_string_pretty(summary).expect("a summary is plain data");
     let mut files = vec![
         Artefact::text("report.html", html(summary, explanation, scenario, &figures)),
@@ -51,7 +53,12 @@ struct Figure {
     svg: Svg,
 }
 
-fn drawn(plan: &TrainingPlan, record: &TrainingRecord, explanation: Option<&Explanation>) -> Vec<Figure> {
+fn drawn(
+    plan: &TrainingPlan,
+    record: &TrainingRecord,
+    summary: &TrainingSummary,
+    explanation: Option<&Explanation>,
+) -> Vec<Figure> {
     let mut all = Vec::new();
     let mut add = |name, title, caption: String, svg: Option<Svg>| {
         all.extend(svg.map(|svg| Figure { name, title, caption, svg }));
@@ -62,6 +69,9 @@ fn drawn(plan: &TrainingPlan, record: &TrainingRecord, explanation: Option<&Expl
         "Training loss of every step, and the loss on text never trained on.".into(),
         figures::loss(record),
     );
+    for (name, title, caption, svg) in summary.model_compression.iter().flat_map(ModelCompressed::figures) {
+        add(name, title, caption, Some(svg));
+    }
     if let Some(applied) = &record.applied {
         let caption = if applied.stages.is_empty() {
             "How many gradients of others were applied between the pull of a gradient's weights and itself."

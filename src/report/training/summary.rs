@@ -9,7 +9,7 @@ use crate::ids::{DeviceId, Rank, Stage};
 use crate::metrics::{Part, TrainingRecord};
 use crate::parallel::Coordinates;
 use crate::report::training::recovered::FailureRow;
-use crate::report::training::{Recovered, Why};
+use crate::report::training::{ModelCompressed, Recovered, Why};
 use crate::trace::MemoryUse;
 use crate::training::schedule::optimal::Gap;
 use crate::training::why::Explanation;
@@ -86,6 +86,9 @@ pub struct TrainingSummary {
     /// Why the step of median duration took as long as it did; absent in comparisons.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<Why>,
+    /// What making the trained model smaller came to; absent where that was not asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model_compression: Option<ModelCompressed>,
     /// Events processed.
     pub events: u64,
     /// What the user should know.
@@ -155,6 +158,7 @@ impl TrainingSummary {
             bytes_moved: bytes_moved(plan, record),
             recovery: None,
             why: None,
+            model_compression: None,
             events: record.steps.iter().map(|step| step.events).sum(),
             notes: notes.to_vec(),
         }
@@ -169,6 +173,11 @@ impl TrainingSummary {
             self.notes.push(note.to_owned());
         }
         TrainingSummary { recovery, ..self }
+    }
+
+    /// The same, with what making the trained model smaller came to.
+    pub fn compressed(self, model_compression: Option<ModelCompressed>) -> Self {
+        TrainingSummary { model_compression, ..self }
     }
 
     /// The same, with the reasons for a step's length.

@@ -4,7 +4,7 @@ use crate::ids::Id;
 use crate::metrics::Part;
 use crate::report::table::{facts, grouped};
 use crate::report::training::why::told;
-use crate::report::training::{Recovered, TrainingSummary};
+use crate::report::training::{ModelCompressed, Recovered, TrainingSummary};
 use crate::training::TrainingPlan;
 use crate::training::schedule::optimal::Gap;
 use crate::training::why::Explanation;
@@ -85,7 +85,8 @@ pub fn table(summary: &TrainingSummary, explanation: Option<&Explanation>) -> St
         row("  versions of weights", versions.iter().map(u32::to_string).collect::<Vec<_>>().join(", "));
     }
     row("events", grouped(summary.events));
-    facts(&summary.name, &rows, &summary.notes) + &explanation.map_or(String::new(), told)
+    let compressed = summary.model_compression.as_ref().map_or(String::new(), ModelCompressed::told);
+    facts(&summary.name, &rows, &summary.notes) + &compressed + &explanation.map_or(String::new(), told)
 }
 
 /// How far a schedule is from the shortest order.

@@ -8,7 +8,7 @@ use crate::parallel::Sight;
 /// polynomial of degree five or six with range reduction (Cephes `expf`; about ten multiply-adds).
 pub(super) const EXP_FLOPS: u32 = 20;
 /// Flops of one tanh-form GELU: one exponential and eight more.
-pub(super) const GELU_FLOPS: u32 = EXP_FLOPS + 8;
+pub(in crate::training) const GELU_FLOPS: u32 = EXP_FLOPS + 8;
 
 /// The attention of one rank.
 #[derive(Debug, Clone, Copy)]

@@ -22,6 +22,7 @@ mod sharing;
 mod sync;
 
 pub use asynchronous::{APPLY, PULL, lower_asynchronous, turn};
+pub(super) use kernels::GELU_FLOPS;
 pub use pipelined::{UPDATE, lower_pipelined};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,7 +37,6 @@ use crate::training::lower::emit::Emitter;
 use crate::training::lower::repeats::Passes;
 use crate::training::schedule::{Orders, Pass, PipelineOp};
 use crate::training::state::State;
-use crate::training::sync::SyncAction;
 
 /// The context and tensor ranks of one stage of one replica: they work on a micro-batch, or a part of one,
 /// together.
@@ -552,9 +552,10 @@ impl<'a> Lowering<'a> {
     /// summed gradients the mean over all replicas' micro-batches, with gradients of its own the mean over its
     /// own.
     fn loss_scale(&self) -> f32 {
-        let samples = match self.plan.sync.action(self.step) {
-            SyncAction::ReduceGradients => self.micro_batches_of_update() * self.plan.mesh.data,
-            _ => self.plan.micro_batches / self.plan.schedule.copies(),
+        let samples = if self.plan.sync.action(self.step).reduces_gradients() {
+            self.micro_batches_of_update() * self.plan.mesh.data
+        } else {
+            self.plan.micro_batches / self.plan.schedule.copies()
         };
         1.0 / (samples * self.plan.mesh.context * self.plan.parts()) as f32
     }

@@ -29,7 +29,7 @@ impl Lowering<'_> {
             self.sum_common_gradients(stage);
         }
         // Replicas may step alone, but the ranks that share a sequence see one gradient.
-        let reduces = self.plan.sync.action(self.step) == SyncAction::ReduceGradients;
+        let reduces = self.plan.sync.action(self.step).reduces_gradients();
         let groups = if reduces { self.holder_groups(stage) } else { self.context_groups(stage) };
         if groups[0].len() == 1 {
             return;
@@ -53,7 +53,7 @@ impl Lowering<'_> {
     /// Packs and sends the buckets that are complete with this piece, between its backward pass and that of
     /// the piece before it.
     pub(super) fn send_packed(&mut self, stage: Stage, piece: Piece) {
-        let reduces = self.plan.sync.action(self.step) == SyncAction::ReduceGradients;
+        let reduces = self.plan.sync.action(self.step).reduces_gradients();
         if !reduces || self.plan.holders() == 1 || self.plan.schedule.copies() > 1 {
             return;
         }
@@ -219,6 +219,9 @@ impl Lowering<'_> {
         if self.plan.sync.action(self.step) == SyncAction::AverageParameters && self.plan.replicas() > 1 {
             self.average_parameters();
         }
+        if self.plan.sync.action(self.step) == SyncAction::ReduceAndPart {
+            self.remember_weights();
+        }
         if let SyncAction::MixWithNeighbours { graph, .. } = self.plan.sync.action(self.step) {
             self.mix_with_neighbours(&graph.neighbours(self.plan.replicas(), self.step));
         }
@@ -381,6 +384,21 @@ impl Lowering<'_> {
             self.emitter.run(rank, Formula::Scale { factor }, kernel, &[], &[], &weights);
             self.emitter.flush(&[rank]);
             self.step_average(rank);
+        }
+    }
+
+    /// Where replicas will meet through an outer optimiser, what they part from is their last average.
+    fn remember_weights(&mut self) {
+        self.emitter.phase(Activity::Optimizer, "remember weights");
+        for rank in self.plan.simulated_ranks() {
+            let state = self.emitter.state();
+            for slots in state.of_rank(rank) {
+                let Some([last, _]) = slots.outer else { continue };
+                let (weight, last) = (self.emitter.slot(slots.stepped()), self.emitter.slot(last));
+                let kernel = kernels::elementwise(slots.elements, 1, 1, 0, crate::hardware::Precision::F32);
+                self.emitter.run(rank, Formula::Copy, kernel, &[weight], &[last], &[]);
+            }
+            self.emitter.flush(&[rank]);
         }
     }
 

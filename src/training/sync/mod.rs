@@ -15,6 +15,8 @@ mod slow_mo;
 pub use gossip::Graph;
 pub use parameter_server::ParameterServer;
 
+use std::cmp::Ordering;
+
 use crate::ids::StepIndex;
 use crate::program::OuterRule;
 use crate::registry;
@@ -42,6 +44,8 @@ registry! {
 pub enum SyncAction {
     /// Sum the gradients before the optimiser, bucket by bucket as they become ready.
     ReduceGradients,
+    /// The same for the last time: replicas remember the weights from which each steps alone.
+    ReduceAndPart,
     /// Step each replica on its own gradient.
     Nothing,
     /// Step each replica on its own gradient, then average the parameters.
@@ -65,10 +69,21 @@ impl SyncAction {
         self == other || (neighbours(self).is_some() && neighbours(self) == neighbours(other))
     }
 
-    /// What is exchanged in a step when parameters are averaged after every `every`-th.
-    fn averaging(every: u32, step: StepIndex) -> SyncAction {
-        let meets = (step.0 + 1).is_multiple_of(every);
-        if meets { SyncAction::AverageParameters } else { SyncAction::Nothing }
+    /// Whether gradients are summed, so that all replicas take one step.
+    pub fn reduces_gradients(self) -> bool {
+        matches!(self, SyncAction::ReduceGradients | SyncAction::ReduceAndPart)
+    }
+
+    /// What is exchanged in a step when replicas step together for `after` steps, and from then on average
+    /// their parameters after every `every`-th.
+    fn averaging(after: u32, every: u32, step: StepIndex) -> SyncAction {
+        let done = step.0 + 1;
+        match done.cmp(&after) {
+            Ordering::Less => SyncAction::ReduceGradients,
+            Ordering::Equal => SyncAction::ReduceAndPart,
+            Ordering::Greater if (done - after).is_multiple_of(every) => SyncAction::AverageParameters,
+            Ordering::Greater => SyncAction::Nothing,
+        }
     }
 }
 
@@ -90,5 +105,10 @@ pub trait GradientSync {
     /// Steps from one exchange to the next.
     fn period(&self) -> u32 {
         1
+    }
+
+    /// Steps that replicas take together before each goes on alone.
+    fn together(&self) -> u32 {
+        0
     }
 }

@@ -14,21 +14,27 @@ use crate::training::sync::{GradientSync, SyncAction};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ParameterAveraging {
+    /// Steps taken together, on summed gradients, before replicas part (post-local SGD: Lin et
+    /// al., "Don't Use Large Mini-Batches, Use Local SGD", ICLR 2020, section 3).
+    pub after: u32,
     /// Steps between two averages; with 1, plain SGD takes the same steps as gradient averaging.
     pub every: u32,
 }
 
 impl Default for ParameterAveraging {
     fn default() -> Self {
-        ParameterAveraging { every: 1 }
+        ParameterAveraging { after: 0, every: 1 }
     }
 }
 
 impl GradientSync for ParameterAveraging {
     fn action(&self, step: StepIndex) -> SyncAction {
-        SyncAction::averaging(self.every, step)
+        SyncAction::averaging(self.after, self.every, step)
     }
     fn period(&self) -> u32 {
         self.every
+    }
+    fn together(&self) -> u32 {
+        self.after
     }
 }

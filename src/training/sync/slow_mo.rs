@@ -13,6 +13,8 @@ use crate::training::sync::{GradientSync, SyncAction};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SlowMo {
+    /// Steps taken together, on summed gradients, before replicas part.
+    pub after: u32,
     /// τ, steps between two averages; the paper's 12.
     pub every: u32,
     /// α, the slow learning rate; the paper's 1.
@@ -23,18 +25,21 @@ pub struct SlowMo {
 
 impl Default for SlowMo {
     fn default() -> Self {
-        SlowMo { every: 12, learning_rate: 1.0, momentum: 0.7 }
+        SlowMo { after: 0, every: 12, learning_rate: 1.0, momentum: 0.7 }
     }
 }
 
 impl GradientSync for SlowMo {
     fn action(&self, step: StepIndex) -> SyncAction {
-        SyncAction::averaging(self.every, step)
+        SyncAction::averaging(self.after, self.every, step)
     }
     fn outer(&self) -> Option<OuterRule> {
         Some(OuterRule::Slow { rate: self.learning_rate, momentum: self.momentum })
     }
     fn period(&self) -> u32 {
         self.every
+    }
+    fn together(&self) -> u32 {
+        self.after
     }
 }
