@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::compute::{ComputeModel, KernelCost};
 use crate::hardware::Topology;
 use crate::ids::{DeviceId, IdVec, KernelId, LinkId, OpId, Rank};
-use crate::network::NetworkModel;
+use crate::network::{Counters, NetworkModel};
 use crate::program::Program;
 use crate::runtime::critical::CriticalPath;
 use crate::runtime::folded::FoldedTimes;
@@ -98,6 +98,8 @@ pub struct Outcome {
     pub end: SimTime,
     /// Events processed: ops and transfers ended.
     pub events: u64,
+    /// What has happened to packets since the machine began, where the network has any.
+    pub packets: Option<Counters>,
 }
 
 impl Outcome {

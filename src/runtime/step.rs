@@ -145,7 +145,12 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
     }
 
     fn outcome(&self) -> Outcome {
-        Outcome { start: self.start, end: self.now, events: self.processed }
+        Outcome {
+            start: self.start,
+            end: self.now,
+            events: self.processed,
+            packets: self.machine.network.counters(),
+        }
     }
 
     /// Goes from event to event until every op has ended.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::compute::ComputeModel;
 use crate::ids::StepIndex;
-use crate::network::NetworkModel;
+use crate::network::{Counters, NetworkModel};
 use crate::numeric::values::Values;
 use crate::program::Program;
 use crate::runtime::{Interpreter, Machine, NoValues, Outcome, Stall};
@@ -72,6 +72,8 @@ pub struct StepReport {
     pub held_out: Option<f64>,
     /// Events processed.
     pub events: u64,
+    /// What has happened to packets since the run began, where the network has any.
+    pub packets: Option<Counters>,
 }
 
 /// What came of a run.
@@ -237,7 +239,15 @@ pub(super) fn report_step(
         Some(values) if observer.wants_evaluation(step) => Some(evaluate(plan, state, values)),
         _ => None,
     };
-    Ok(StepReport { step, end: ran.end, duration: ran.duration(), loss, held_out, events: ran.events })
+    Ok(StepReport {
+        step,
+        end: ran.end,
+        duration: ran.duration(),
+        loss,
+        held_out,
+        events: ran.events,
+        packets: ran.packets,
+    })
 }
 
 /// Programs by what the sync does in a step: two steps that exchange the same share one.

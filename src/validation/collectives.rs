@@ -95,7 +95,7 @@ pub fn predict(
     let mut compared = Vec::new();
     let mut skipped = Vec::new();
     let mut sizes: BTreeMap<String, Vec<Comparison>> = BTreeMap::new();
-    let mut boards: BTreeMap<(String, u32), Topology> = BTreeMap::new();
+    let mut boards: BTreeMap<(String, u32), Arc<Topology>> = BTreeMap::new();
     for row in rows {
         match row.predict(devices, algorithm, &mut boards) {
             Ok(predicted) => {
@@ -133,7 +133,7 @@ impl CollectiveRow {
         &self,
         devices: &[DeviceSpec],
         algorithm: &AlgorithmSpec,
-        boards: &mut BTreeMap<(String, u32), Topology>,
+        boards: &mut BTreeMap<(String, u32), Arc<Topology>>,
     ) -> Result<f64, String> {
         if self.nodes.is_some_and(|nodes| nodes != 1) {
             return Err("it has several nodes, and the table does not say what joins them".to_owned());
@@ -143,7 +143,7 @@ impl CollectiveRow {
         let kind = self.kind()?;
         let key = (device.name.clone(), self.devices);
         if !boards.contains_key(&key) {
-            boards.insert(key.clone(), board(device, self.devices)?);
+            boards.insert(key.clone(), Arc::new(board(device, self.devices)?));
         }
         let topology = &boards[&key];
         let group: Arc<[DeviceId]> =

@@ -14,6 +14,7 @@ mod kernels;
 mod learning;
 mod machines;
 mod measurements;
+mod networks;
 mod plans;
 mod pytorch;
 mod readme;

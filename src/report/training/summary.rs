@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::ids::Rank;
 use crate::metrics::{Part, TrainingRecord};
+use crate::network::Counters;
 use crate::report::training::recovered::FailureRow;
 use crate::report::training::{Recovered, Why};
 use crate::trace::MemoryUse;
@@ -72,6 +73,9 @@ pub struct TrainingSummary {
     pub why: Option<Why>,
     /// Events processed.
     pub events: u64,
+    /// What happened to packets, where the network has any; folded exchanges are in it once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packets: Option<Counters>,
     /// What the user should know.
     pub notes: Vec<String>,
 }
@@ -128,6 +132,7 @@ impl TrainingSummary {
             recovery: None,
             why: None,
             events: record.steps.iter().map(|step| step.events).sum(),
+            packets: record.steps.last().and_then(|step| step.packets),
             notes: notes.to_vec(),
         }
     }

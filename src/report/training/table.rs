@@ -2,6 +2,7 @@
 
 use crate::ids::Id;
 use crate::metrics::Part;
+use crate::report::packets;
 use crate::report::table::{facts, grouped};
 use crate::report::training::why::told;
 use crate::report::training::{Recovered, TrainingSummary};
@@ -67,6 +68,9 @@ pub fn table(summary: &TrainingSummary, explanation: Option<&Explanation>) -> St
         row("staleness of gradients", format!("{mean:.2} steps of others on average, {most} at most"));
     }
     row("events", grouped(summary.events));
+    for (name, value) in summary.packets.iter().flat_map(packets::rows) {
+        row(&name, value);
+    }
     facts(&summary.name, &rows, &summary.notes) + &explanation.map_or(String::new(), told)
 }
 
