@@ -1,4 +1,5 @@
-//! What max-min fair sharing costs: all rates at once, after one change, and in a whole run.
+//! What max-min fair sharing costs: all rates at once, after one change, and in a whole run; and what a
+//! packet and a flit cost a link.
 //!
 //! The fabric is a two-level Clos: 64 leaf switches with 16 hosts each under 32 spines, flows between
 //! random hosts over random spines. For comparison, filling everything anew took other
@@ -7,7 +8,9 @@
 use std::sync::Arc;
 
 use divan::Bencher;
+use divan::counter::ItemsCount;
 
+use trainyard::engine::{EventClass, EventQueue};
 use trainyard::ids::{FlowId, LinkId};
 use trainyard::network::clockwork::Sharing;
 use trainyard::network::maxmin::MaxMin;
@@ -96,5 +99,52 @@ fn run<const FLOWS: usize>(bencher: Bencher, fidelity: &str) {
             network.advance(now, &mut finished);
         }
         assert_eq!(finished.len(), FLOWS);
+    });
+}
+
+/// Packets that cross a link, by the second: 1,024 flows of 1 MB over four links each, 9000 B a packet. The limit is
+/// the event queue alone ([`events_alone`]): a packet is an event at each link, and another where it waits.
+#[divan::bench(sample_count = 10)]
+fn packet_hops(bencher: Bencher) {
+    hops(bencher, "packet", 1_000_000, 112);
+}
+
+/// Flits that cross a link, by the second: 1,024 flows of 64 flits over four links each.
+#[divan::bench(sample_count = 10)]
+fn flit_hops(bencher: Bencher) {
+    hops(bencher, "flit", 64 * 32, 64);
+}
+
+fn hops(bencher: Bencher, fidelity: &str, bytes: u64, pieces: u64) {
+    let spec = NetworkSpec::from_name(fidelity).expect("a fidelity");
+    let mut stream = Seed(1).stream("routes");
+    bencher.counter(ItemsCount::new(1_024 * pieces * 4)).bench_local(|| {
+        let mut network = spec.model(&fabric());
+        for _ in 0..1_024 {
+            let route = random_route(&mut stream);
+            network.start(SimTime::ZERO, Flow { route, bytes: Bytes(bytes), weight: 1.0 });
+        }
+        let mut finished: Vec<FlowId> = Vec::new();
+        while let Some(now) = network.next_change() {
+            network.advance(now, &mut finished);
+        }
+        assert_eq!(finished.len(), 1_024);
+    });
+}
+
+/// What the event queue does with nothing behind its events: as many pending as packets are on links.
+#[divan::bench(sample_count = 10)]
+fn events_alone(bencher: Bencher) {
+    const EVENTS: u64 = 1 << 20;
+    bencher.counter(ItemsCount::new(EVENTS)).bench_local(|| {
+        let mut queue = EventQueue::new();
+        for at in 0..2_048_u32 {
+            queue.schedule(SimTime::from_picos(u64::from(at) * 90), EventClass::Arrival, LinkId(at));
+        }
+        for _ in 0..EVENTS {
+            let (at, link) = queue.pop().expect("an event");
+            queue.schedule(at + SimDuration::from_picos(680_000), EventClass::Arrival, link);
+        }
+        queue.len()
     });
 }

@@ -10,10 +10,12 @@ use crate::collective::timing::{Measured, time};
 use crate::collective::{AlgorithmSpec, Collective, CollectiveKind};
 use crate::config::Source;
 use crate::config::locate;
+use crate::config::member;
 use crate::hardware::{DeviceSpec, Topology};
 use crate::ids::{DeviceId, Id};
 use crate::network::{NetworkSpec, links_of};
-use crate::report::table::grid;
+use crate::report::packets;
+use crate::report::table::{facts, grid};
 use crate::units::Bytes;
 
 /// `trainyard collective`.
@@ -46,7 +48,7 @@ pub(crate) struct Time {
     /// How many devices take part, from the first on (all unless given)
     #[arg(long, value_name = "N")]
     devices: Option<usize>,
-    /// How flows share links
+    /// How flows share links: a name, or one with its settings, as in '{packet: {routing: spray}}'
     #[arg(long, default_value = "fluid")]
     network: String,
     #[command(flatten)]
@@ -61,9 +63,9 @@ impl Time {
             Some(count) => algorithm.in_chunks(count).map_err(Failure::Argument)?,
             None => algorithm,
         };
-        let network = named(&self.network, "network model", NetworkSpec::NAMES, NetworkSpec::from_name)?;
+        let network = network(&self.network)?;
         let here = Source { name: String::new(), text: String::new() };
-        let topology = locate::topology(&self.topology, &here)?;
+        let topology = Arc::new(locate::topology(&self.topology, &here)?);
         let group = self.group(&topology, kind)?;
         let mut rows = Vec::new();
         for bytes in self.sizes()? {
@@ -128,6 +130,11 @@ impl Time {
         };
         let heading = ["size (B)", "time (us)", "algbw (GB/s)", "busbw (GB/s)", "transfers"];
         print!("{}", grid(&heading, &rows.iter().map(cells).collect::<Vec<_>>()));
+        for row in rows {
+            let Some(packets) = &row.packets else { continue };
+            let heading = format!("of {} bytes", row.bytes);
+            print!("\n{}", facts(&heading, &packets::rows(packets), &[]));
+        }
     }
 }
 
@@ -153,6 +160,14 @@ pub(crate) fn device(name: &str) -> Result<Arc<DeviceSpec>, Failure> {
     locate::device(name).map_err(|missing| {
         Failure::Argument(missing.help.map_or(missing.why.clone(), |help| format!("{}; {help}", missing.why)))
     })
+}
+
+/// A network model by its name, or as a workload writes it.
+pub(crate) fn network(text: &str) -> Result<NetworkSpec, Failure> {
+    if text.contains(['{', ':']) {
+        return member(text).map_err(|why| Failure::Argument(format!("`{text}` is no network model: {why}")));
+    }
+    named(text, "network model", NetworkSpec::NAMES, NetworkSpec::from_name)
 }
 
 /// A member of a registry by its name.

@@ -5,7 +5,9 @@ use clap::Args;
 use crate::cli::run::training::train;
 use crate::cli::run::{self, Outcome, Workload, cluster, json};
 use crate::cli::{Common, Failure, Format};
-use crate::config::Scenario;
+use crate::config::{
+    ClusterScenario, PreparationScenario, Scenario, ServingScenario, TasksScenario, TrainingScenario,
+};
 use crate::planning::{Variation, combinations};
 use crate::report::comparison::{Compared, artefacts, machine, table, yardstick};
 use crate::report::training::TrainingSummary;
@@ -33,52 +35,72 @@ pub(crate) struct Compare {
     common: Common,
 }
 
+/// A workload in all its variants, of one trade.
+pub(super) enum Checked {
+    Training(Vec<TrainingScenario>),
+    Tasks(Vec<TasksScenario>),
+    Preparation(Vec<PreparationScenario>),
+    Cluster(Vec<ClusterScenario>),
+    Serving(Vec<ServingScenario>),
+}
+
+impl Checked {
+    /// Checks every variant before the first is run, so that a slip costs no time.
+    pub(super) fn of(workload: &Workload, all: &[Vec<String>]) -> Result<Checked, Failure> {
+        let mut checked = Checked::Training(Vec::new());
+        for settings in all {
+            match (workload.scenario(settings)?, &mut checked) {
+                (Scenario::Training(scenario), Checked::Training(known)) => known.push(*scenario),
+                (Scenario::Tasks(scenario), Checked::Tasks(known)) => known.push(*scenario),
+                (Scenario::Preparation(scenario), Checked::Preparation(known)) => known.push(*scenario),
+                (Scenario::Cluster(scenario), Checked::Cluster(known)) => known.push(*scenario),
+                (Scenario::Serving(scenario), Checked::Serving(known)) => known.push(*scenario),
+                (Scenario::Plan(_), _) => {
+                    return Err(Failure::Argument(
+                        "a plan compares its space itself: `trainyard plan` shows the front and the runners-up".into(),
+                    ));
+                }
+                (Scenario::Tasks(scenario), _) => checked = Checked::Tasks(vec![*scenario]),
+                (Scenario::Preparation(scenario), _) => checked = Checked::Preparation(vec![*scenario]),
+                (Scenario::Cluster(scenario), _) => checked = Checked::Cluster(vec![*scenario]),
+                (Scenario::Serving(scenario), _) => checked = Checked::Serving(vec![*scenario]),
+                (Scenario::Training(scenario), _) => checked = Checked::Training(vec![*scenario]),
+            }
+        }
+        Ok(checked)
+    }
+
+    /// Runs every variant of a trade other than training with the same seeds, and tells them apart; also,
+    /// whether some of them failed.
+    pub(super) fn compare(
+        self,
+        workload: &Workload,
+        all: Vec<Vec<String>>,
+        seeds: Option<u32>,
+    ) -> Result<(Outcome, bool), Failure> {
+        match self {
+            Checked::Training(_) => unreachable!("training is compared step by step"),
+            Checked::Tasks(scenarios) => run::tasks::compare(workload, all, scenarios, seeds),
+            Checked::Preparation(scenarios) => run::preparation::compare(workload, all, scenarios, seeds),
+            Checked::Cluster(scenarios) => cluster::compare(workload, all, scenarios, seeds),
+            Checked::Serving(scenarios) => run::serving::compare(workload, all, scenarios, seeds),
+        }
+    }
+}
+
 const SOME_FAILED: &str = "some runs failed; see the table";
 
 impl Compare {
     pub(crate) fn execute(self) -> Result<(), Failure> {
         let all = combinations(&self.vary);
-        // Every combination is checked before the first is run, so that a slip costs no time.
-        let mut scenarios = Vec::new();
-        let mut clusters = Vec::new();
-        let mut servings = Vec::new();
-        let mut tasks = Vec::new();
-        let mut preparations = Vec::new();
-        for settings in &all {
-            match self.workload.scenario(settings)? {
-                Scenario::Training(scenario) => scenarios.push(scenario),
-                Scenario::Tasks(scenario) => tasks.push(*scenario),
-                Scenario::Preparation(scenario) => preparations.push(*scenario),
-                Scenario::Cluster(scenario) => clusters.push(*scenario),
-                Scenario::Plan(_) => {
-                    return Err(Failure::Argument(
-                        "a plan compares its space itself: `trainyard plan` shows the front and the runners-up".into(),
-                    ));
-                }
-                Scenario::Serving(scenario) => servings.push(*scenario),
+        let scenarios = match Checked::of(&self.workload, &all)? {
+            Checked::Training(scenarios) => scenarios,
+            others => {
+                let (compared, failed) = others.compare(&self.workload, all, self.seeds)?;
+                self.tell(compared)?;
+                return if failed { Err(Failure::Run(SOME_FAILED.into())) } else { Ok(()) };
             }
-        }
-        if !clusters.is_empty() {
-            let (compared, failed) = cluster::compare(&self.workload, all, clusters, self.seeds)?;
-            self.tell(compared)?;
-            return if failed { Err(Failure::Run(SOME_FAILED.into())) } else { Ok(()) };
-        }
-        if !servings.is_empty() {
-            let (compared, failed) = run::serving::compare(&self.workload, all, servings, self.seeds)?;
-            self.tell(compared)?;
-            return if failed { Err(Failure::Run(SOME_FAILED.into())) } else { Ok(()) };
-        }
-        if !tasks.is_empty() {
-            let (compared, failed) = run::tasks::compare(&self.workload, all, tasks, self.seeds)?;
-            self.tell(compared)?;
-            return if failed { Err(Failure::Run(SOME_FAILED.into())) } else { Ok(()) };
-        }
-        if !preparations.is_empty() {
-            let (compared, failed) =
-                run::preparation::compare(&self.workload, all, preparations, self.seeds)?;
-            self.tell(compared)?;
-            return if failed { Err(Failure::Run(SOME_FAILED.into())) } else { Ok(()) };
-        }
+        };
         if self.seeds.is_some_and(|seeds| seeds > 1) {
             return Err(Failure::Argument(
                 "`--seeds` is for workloads of tasks, a preparation, serving or a cluster; training takes `--vary seed=1,2,3`".into(),

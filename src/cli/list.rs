@@ -11,6 +11,7 @@ use crate::compute::ComputeSpec;
 use crate::config::locate;
 use crate::hardware::ShapeSpec;
 use crate::network::NetworkSpec;
+use crate::network::synthetic::Pattern;
 use crate::numeric::optimizer::OptimizerSpec;
 use crate::preparation::packing::PackingSpec;
 use crate::report::table::facts;
@@ -58,6 +59,7 @@ fn kinds() -> Vec<(&'static str, Vec<Entry>)> {
         ("collectives", members(AlgorithmSpec::MEMBERS)),
         ("compute", members(ComputeSpec::MEMBERS)),
         ("network", members(NetworkSpec::MEMBERS)),
+        ("traffic", Pattern::ALL.map(|(_, name, what)| (name.to_owned(), what.to_owned())).to_vec()),
         ("task_schedulers", members(TaskSchedulerSpec::MEMBERS)),
         ("task_graphs", members(TaskGeneratorSpec::MEMBERS)),
         ("packings", members(PackingSpec::MEMBERS)),

@@ -14,6 +14,7 @@ mod list;
 mod progress;
 mod run;
 mod topology;
+mod traffic;
 mod validate;
 
 pub use exit::Failure;
@@ -62,6 +63,13 @@ enum Command {
         --topology ring_8\n  trainyard collective all-gather --from 8 --to 1GiB --factor 2 \
         --topology hgx_h100_2x8")]
     Collective(collective::Time),
+    /// Load a network with synthetic traffic: latency and throughput over the rate, like BookSim
+    #[command(
+        after_help = "Examples:\n  trainyard traffic --topology mesh_8x8 --network flit --rate 0.05..0.45:0.05\n  \
+        trainyard traffic --topology fat_tree_k4_400g --pattern transpose --message 64KiB --rate 0.1..0.9:0.2 \
+        --network packet --network '{packet: {routing: spray}}' --network fluid"
+    )]
+    Traffic(traffic::Traffic),
     /// Cost a kernel on a device, say why, and draw it under the roofline; sizes may be swept
     #[command(
         after_help = "Examples:\n  trainyard kernel gemm --m 4096 --n 4096 --k 4096 --dtype bf16 --device h100_sxm\n  \
@@ -77,8 +85,13 @@ enum Command {
     #[command(after_help = "Examples:\n  trainyard plan workloads/plan_small.yaml\n  \
         trainyard plan workloads/plan_gpt3_175b.yaml --set plan.minimise=dollars --set plan.limits.days=60")]
     Plan(run::Run),
-    /// Time a step at neighbouring fidelities and print where they disagree, with what each costs
-    #[command(after_help = "Example:\n  trainyard audit workloads/gpt3_175b.yaml --network analytic,fluid")]
+    /// Time a step (or a run of another trade) at neighbouring fidelities and print where they disagree,
+    /// with what each costs
+    #[command(
+        after_help = "Examples:\n  trainyard audit workloads/gpt3_175b.yaml --network analytic,fluid\n  \
+        trainyard audit workloads/gpt_3d.yaml --network analytic,fluid,packet\n  \
+        trainyard audit workloads/serving_disaggregated.yaml --network fluid,packet"
+    )]
     Audit(audit::Audit),
     /// Fit a device's few constants to a table of measured kernels, and say how far off they are elsewhere
     #[command(
@@ -151,6 +164,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::List(command) => command.execute(),
         Command::Topology(command) => command.execute(),
         Command::Collective(command) => command.execute(),
+        Command::Traffic(command) => command.execute(),
         Command::Kernel(command) => command.execute(),
         Command::Calibrate(command) => command.execute(),
         Command::Audit(command) => command.execute(),

@@ -7,7 +7,7 @@ use crate::collective::lone::LoneRings;
 use crate::collective::{Collective, CommPlan, Member, algorithm_bandwidth, bus_bandwidth};
 use crate::hardware::Topology;
 use crate::ids::{FlowId, Id, TransferId};
-use crate::network::NetworkModel;
+use crate::network::{Counters, NetworkModel};
 use crate::units::{SimDuration, SimTime};
 
 /// A row of nccl-tests.
@@ -23,6 +23,9 @@ pub struct Measured {
     pub bus_bandwidth_bytes_per_s: f64,
     /// Transfers of the plan.
     pub transfers: usize,
+    /// What happened to packets, where the network has any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packets: Option<Counters>,
 }
 
 /// Times a plan with nothing else on the network, the slowest device's kernel launch included.
@@ -45,6 +48,7 @@ pub fn time(
         algorithm_bandwidth_bytes_per_s: algorithm_bandwidth(call.bytes, length),
         bus_bandwidth_bytes_per_s: bus_bandwidth(call.kind, call.members(), call.bytes, length),
         transfers: plan.transfer_count(),
+        packets: network.counters(),
     }
 }
 

@@ -113,6 +113,15 @@ impl Scenario {
     }
 }
 
+/// A member of a registry as it is written in a workload: its name, or a map of its name to its
+/// parameters.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn member<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
+    serde_yaml::from_str(text).map_err(|why| why.to_string())
+}
+
 /// A workload file as YAML, defaults written out.
 pub fn write(file: &impl Serialize) -> String {
     let mut text = Vec::new();

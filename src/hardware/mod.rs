@@ -39,7 +39,7 @@ pub use hosts::Hosted;
 pub use link::{Link, LinkClass, LinkSpec};
 pub use measure::Description;
 pub use precision::Precision;
-pub use route::Route;
+pub use route::{Route, Ways};
 pub use shapes::{Shape, ShapeSpec};
 pub use spec::{DeviceNotFound, Problem, TopologySpec};
 pub use topology::{Device, Position, Topology, TopologyBuilder, TopologyError, Vertex};

@@ -20,6 +20,26 @@ use crate::ids::{DeviceId, Id, LinkId, VertexId};
 /// The links crossed, in order.
 pub type Route = Arc<[LinkId]>;
 
+/// Every best way from one device to another: at each vertex on one of them, the links that lead on.
+///
+/// A packet that takes any of them at each vertex takes a best route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ways {
+    onward: BTreeMap<VertexId, Box<[LinkId]>>,
+}
+
+impl Ways {
+    /// The links that lead on from a vertex, in order; none at the target and off the ways.
+    pub fn onward(&self, at: VertexId) -> &[LinkId] {
+        self.onward.get(&at).map_or(&[], |links| links)
+    }
+
+    /// Whether there is more than one route.
+    pub fn have_choices(&self) -> bool {
+        self.onward.values().any(|links| links.len() > 1)
+    }
+}
+
 /// Routes kept before the memory is cleared: about 100 MB of six-hop routes.
 const REMEMBERED: usize = 1 << 20;
 
@@ -29,26 +49,25 @@ pub(super) struct Router {
     /// Where only one route is best, whatever the flow.
     single: FxHashMap<(DeviceId, DeviceId), Route>,
     by_flow: FxHashMap<(DeviceId, DeviceId, u64), Route>,
+    ways: FxHashMap<(DeviceId, DeviceId), Arc<Ways>>,
     search: Search,
 }
 
 impl Router {
     pub(super) fn new(vertices: usize) -> Self {
-        Router { single: FxHashMap::default(), by_flow: FxHashMap::default(), search: Search::new(vertices) }
+        Router {
+            single: FxHashMap::default(),
+            by_flow: FxHashMap::default(),
+            ways: FxHashMap::default(),
+            search: Search::new(vertices),
+        }
     }
 
     pub(super) fn route(&mut self, topology: &Topology, from: DeviceId, to: DeviceId, flow: u64) -> Route {
         if let Some(route) = self.single.get(&(from, to)).or_else(|| self.by_flow.get(&(from, to, flow))) {
             return Arc::clone(route);
         }
-        let (source, target) = (topology.vertex_of(from), topology.vertex_of(to));
-        let found = self.search.run(topology, source, target);
-        assert!(
-            found,
-            "no route from {} to {}, though the builder checked that there is one",
-            topology.vertex_name(source),
-            topology.vertex_name(target)
-        );
+        let (source, target) = self.search(topology, from, to);
         let seed = mix(mix(u64::from(from.0) << 32 | u64::from(to.0)) ^ flow);
         let (links, choices) = self.search.walk(topology, source, target, seed);
         let route: Route = links.into();
@@ -62,6 +81,31 @@ impl Router {
             self.single.insert((from, to), Arc::clone(&route));
         }
         route
+    }
+
+    pub(super) fn ways(&mut self, topology: &Topology, from: DeviceId, to: DeviceId) -> Arc<Ways> {
+        if let Some(ways) = self.ways.get(&(from, to)) {
+            return Arc::clone(ways);
+        }
+        let (source, target) = self.search(topology, from, to);
+        let ways = Arc::new(self.search.ways(topology, source, target));
+        if self.ways.len() >= REMEMBERED / 16 {
+            self.ways.clear();
+        }
+        self.ways.insert((from, to), Arc::clone(&ways));
+        ways
+    }
+
+    fn search(&mut self, topology: &Topology, from: DeviceId, to: DeviceId) -> (VertexId, VertexId) {
+        let (source, target) = (topology.vertex_of(from), topology.vertex_of(to));
+        let found = self.search.run(topology, source, target);
+        assert!(
+            found,
+            "no route from {} to {}, though the builder checked that there is one",
+            topology.vertex_name(source),
+            topology.vertex_name(target)
+        );
+        (source, target)
     }
 }
 
@@ -248,19 +292,38 @@ impl Search {
         let mut links = Vec::new();
         let mut choices = false;
         while at != target {
-            // A lower dimension goes first; links without one come last.
-            let dimension = |link: &LinkId| topology.links[*link].dimension.map_or(u16::MAX, u16::from);
-            let ways = &self.onward[at.index()].links;
-            let lowest = ways.iter().map(dimension).min().expect("a way on from a vertex that was reached");
-            let mut equals: Vec<LinkId> =
-                ways.iter().copied().filter(|link| dimension(link) == lowest).collect();
-            equals.sort_unstable();
+            let equals = self.equals(topology, at);
             choices |= equals.len() > 1;
             let chosen = equals[(mix(seed ^ at.index() as u64) % equals.len() as u64) as usize];
             links.push(chosen);
             at = topology.links[chosen].to;
         }
         (links, choices)
+    }
+
+    /// The links on from a vertex among which a flow may choose: a lower dimension goes first, links
+    /// without one come last.
+    fn equals(&self, topology: &Topology, at: VertexId) -> Vec<LinkId> {
+        let dimension = |link: &LinkId| topology.links[*link].dimension.map_or(u16::MAX, u16::from);
+        let ways = &self.onward[at.index()].links;
+        let lowest = ways.iter().map(dimension).min().expect("a way on from a vertex that was reached");
+        let mut equals: Vec<LinkId> = ways.iter().copied().filter(|link| dimension(link) == lowest).collect();
+        equals.sort_unstable();
+        equals
+    }
+
+    fn ways(&self, topology: &Topology, source: VertexId, target: VertexId) -> Ways {
+        let mut onward = BTreeMap::new();
+        let mut open = vec![source];
+        while let Some(at) = open.pop() {
+            if at == target || onward.contains_key(&at) {
+                continue;
+            }
+            let equals = self.equals(topology, at);
+            open.extend(equals.iter().map(|&link| topology.links[link].to));
+            onward.insert(at, equals.into());
+        }
+        Ways { onward }
     }
 }
 
@@ -403,6 +466,36 @@ mod tests {
             }
         }
         best
+    }
+
+    /// Every route that a hash chooses is one of the ways, and following any of them leads to the target in
+    /// as many steps.
+    #[test]
+    fn ways_are_the_routes_that_hashes_choose_among() {
+        use crate::hardware::shapes::{FatTree, Shape as _, Torus};
+        for torus in [false, true] {
+            let mut builder = Topology::builder("ways");
+            if torus {
+                Torus::default().lay_out(&device(), &mut builder);
+            } else {
+                FatTree::default().lay_out(&device(), &mut builder);
+            }
+            let topology = builder.build().unwrap();
+            let mut chosen = std::collections::BTreeSet::new();
+            let (from, to) = (DeviceId(0), DeviceId(10));
+            let ways = topology.ways(from, to);
+            for flow in 0..100 {
+                let route = topology.route(from, to, flow);
+                for &link in route.iter() {
+                    assert!(ways.onward(topology.links()[link].from).contains(&link));
+                    chosen.insert(link);
+                }
+                assert!(ways.onward(topology.vertex_of(to)).is_empty());
+            }
+            let all: usize = ways.onward.values().map(|links| links.len()).sum();
+            assert_eq!(chosen.len(), all, "a hundred hashes find every way");
+            assert!(ways.have_choices());
+        }
     }
 
     proptest! {

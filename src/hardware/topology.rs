@@ -12,7 +12,7 @@ use rustc_hash::FxHashMap;
 
 use crate::hardware::device::DeviceSpec;
 use crate::hardware::link::{Link, LinkSpec};
-use crate::hardware::route::{Route, Router};
+use crate::hardware::route::{Route, Router, Ways};
 use crate::hardware::shapes::ShapeFacts;
 use crate::ids::{DeviceId, Id, IdVec, LinkId, NodeId, VertexId};
 
@@ -152,6 +152,11 @@ impl Topology {
     pub fn route(&self, from: DeviceId, to: DeviceId, flow: u64) -> Route {
         let mut router = self.router.lock().expect("no panic while a route is sought");
         router.route(self, from, to, flow)
+    }
+
+    /// All the routes among which [`route`](Self::route) chooses. Memoised.
+    pub fn ways(&self, from: DeviceId, to: DeviceId) -> Arc<Ways> {
+        self.router.lock().expect("no panic while a route is sought").ways(self, from, to)
     }
 }
 

@@ -7,29 +7,41 @@
 //!
 //! The ladder of fidelities on the same topology:
 //! - [`analytic`]: α–β on the route, no sharing;
-//! - [`fluid`]: max-min fair flows, found anew when one starts or ends.
+//! - [`fluid`]: max-min fair flows, found anew when one starts or ends;
+//! - [`packet`]: packets through the queues of switches, with pauses, marks, drops and many routes;
+//! - [`flit`]: flits through routers with virtual channels and credits, cycle by cycle.
 //!
 //! The first two are one [`clockwork`] with two ways to share links; it counts in the whole numbers
-//! of [`rates`], over the [`paths`] in use.
+//! of [`rates`], over the [`paths`] in use. The other two take the [`links`]' topology into account:
+//! which other routes there are, what shares a switch. [`synthetic`] traffic is for looking at any of
+//! them under load.
 //!
 //! To add a fidelity, write its file and list it here; the conformance suite finds it.
 
 pub mod analytic;
 pub mod clockwork;
+mod counters;
+mod fair;
+pub mod flit;
 pub mod fluid;
+pub mod links;
 pub mod maxmin;
+pub mod packet;
 pub mod paths;
 pub mod rates;
+pub mod synthetic;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-use crate::hardware::Topology;
 use crate::ids::{FlowId, IdVec, LinkId};
 use crate::network::rates::{Rate, Service, Weight};
 use crate::registry;
 use crate::units::{Bandwidth, Bytes, SimDuration, SimTime};
+
+pub use counters::Counters;
+pub use links::{LinkState, LinkTable, links_of};
 
 /// Bytes on their way along a route.
 #[derive(Debug, Clone)]
@@ -41,15 +53,6 @@ pub struct Flow {
     pub bytes: Bytes,
     /// The share of a contended link this flow gets beside a flow of weight 1 (> 0).
     pub weight: f64,
-}
-
-/// What a network model knows of a link.
-#[derive(Debug, Clone, Copy)]
-pub struct LinkState {
-    /// Bytes per second; nothing while the link is down.
-    pub bandwidth: Option<Bandwidth>,
-    /// How long the first byte takes from end to end.
-    pub latency: SimDuration,
 }
 
 /// How a flow goes that shares no link with another: α + n/β, to the picosecond.
@@ -67,9 +70,6 @@ impl Alone {
         Service::default().until(Service::of(bytes.get(), Weight::ONE), self.rate)
     }
 }
-
-/// The links of a network, by identity.
-pub type LinkTable = IdVec<LinkId, LinkState>;
 
 /// Flows sharing links: a clockwork asked when it next changes, and told to come to that moment.
 ///
@@ -119,6 +119,11 @@ pub trait NetworkModel {
     fn shares_links(&self) -> bool {
         true
     }
+
+    /// What has happened to packets until now, where there are any.
+    fn counters(&self) -> Option<Counters> {
+        None
+    }
 }
 
 /// A level of detail: what `fidelity: {network: …}` names.
@@ -134,14 +139,9 @@ registry! {
         "analytic" => Analytic(analytic::Analytic),
         /// flows that share links max-min fairly
         "fluid" => Fluid(fluid::Fluid),
+        /// packets through switch queues: PFC, ECN with DCQCN, drops; ECMP, spraying or adaptive routes
+        "packet" => Packet(packet::Packet),
+        /// flits through routers with virtual channels and credits, cycle by cycle
+        "flit" => Flit(flit::Flit),
     }
-}
-
-/// The links of a topology, all of them up.
-pub fn links_of(topology: &Topology) -> LinkTable {
-    topology
-        .links()
-        .iter()
-        .map(|link| LinkState { bandwidth: Some(link.bandwidth), latency: link.latency })
-        .collect()
 }

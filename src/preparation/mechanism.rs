@@ -402,11 +402,8 @@ fn links(plan: &PreparationPlan) -> LinkTable {
     let worker = &plan.worker;
     let link = |bandwidth, latency| LinkState { bandwidth: Some(bandwidth), latency };
     if let Some(pool) = &plan.pool {
-        let mut links = links_of(&pool.topology);
-        for _ in pool.devices.ids() {
-            links.push(link(worker.disk, SimDuration::ZERO));
-        }
-        return links;
+        let disks = pool.devices.iter().map(|_| link(worker.disk, SimDuration::ZERO));
+        return links_of(&pool.topology).iter().copied().chain(disks).collect();
     }
     (0..plan.workers)
         .flat_map(|_| {

@@ -8,7 +8,7 @@ use crate::compute::{ComputeModel, KernelCost};
 use crate::hardware::Topology;
 use crate::hardware::route::Route;
 use crate::ids::{DeviceId, IdVec, KernelId, LinkId, OpId, Rank};
-use crate::network::NetworkModel;
+use crate::network::{Counters, NetworkModel};
 use crate::program::Program;
 use crate::runtime::critical::CriticalPath;
 use crate::runtime::folded::FoldedTimes;
@@ -110,6 +110,8 @@ pub struct Outcome {
     /// Folded exchanges that began while another was under way on a link of theirs: sharing it would have
     /// made them slower.
     pub met: u64,
+    /// What has happened to packets since the machine began, where the network has any.
+    pub packets: Option<Counters>,
 }
 
 impl Outcome {

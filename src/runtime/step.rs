@@ -150,7 +150,13 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
     }
 
     fn outcome(&self) -> Outcome {
-        Outcome { start: self.start, end: self.now, events: self.processed, met: self.met }
+        Outcome {
+            start: self.start,
+            end: self.now,
+            events: self.processed,
+            met: self.met,
+            packets: self.machine.network.counters(),
+        }
     }
 
     /// Goes from event to event until every op has ended.

@@ -99,7 +99,9 @@ pub(super) fn run_asynchronous(
             evaluate(plan, state, values)
         });
         let events = if last { ran.events } else { 0 };
-        let report = StepReport { step, end, duration: end.since(start), loss, held_out, events, met: 0 };
+        let packets = ran.packets.filter(|_| last);
+        let duration = end.since(start);
+        let report = StepReport { step, end, duration, loss, held_out, events, met: 0, packets };
         observer.step(&report);
         outcome.steps.push(report);
         start = end;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::compute::ComputeModel;
 use crate::ids::StepIndex;
-use crate::network::NetworkModel;
+use crate::network::{Counters, NetworkModel};
 use crate::numeric::values::Values;
 use crate::program::Program;
 use crate::runtime::{Interpreter, Machine, NoValues, Outcome, Stall};
@@ -75,6 +75,8 @@ pub struct StepReport {
     pub events: u64,
     /// Exchanges that met others on a link where ranks are folded, which knows nothing of it.
     pub met: u64,
+    /// What has happened to packets since the run began, where the network has any.
+    pub packets: Option<Counters>,
 }
 
 /// What came of a run.
@@ -243,8 +245,8 @@ pub(super) fn report_step(
         Some(values) if observer.wants_evaluation(step) => Some(evaluate(plan, state, values)),
         _ => None,
     };
-    let Outcome { end, events, met, .. } = ran;
-    Ok(StepReport { step, end, duration: ran.duration(), loss, held_out, events, met })
+    let Outcome { end, events, met, packets, .. } = ran;
+    Ok(StepReport { step, end, duration: ran.duration(), loss, held_out, events, met, packets })
 }
 
 /// Programs by what the sync does in a step: two steps that exchange the same share one.

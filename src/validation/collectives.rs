@@ -107,7 +107,7 @@ pub fn predict(
     let mut compared = Vec::new();
     let (mut notes, mut skipped) = (Vec::new(), Vec::new());
     let mut sizes: BTreeMap<String, Vec<Comparison>> = BTreeMap::new();
-    let mut machines: BTreeMap<(String, Place), Topology> = BTreeMap::new();
+    let mut machines: BTreeMap<(String, Place), Arc<Topology>> = BTreeMap::new();
     for row in rows {
         match row.predict(devices, algorithm, &mut machines) {
             Ok(predicted) => {
@@ -146,7 +146,7 @@ impl CollectiveRow {
         &self,
         devices: &[DeviceSpec],
         algorithm: &AlgorithmSpec,
-        machines: &mut BTreeMap<(String, Place), Topology>,
+        machines: &mut BTreeMap<(String, Place), Arc<Topology>>,
     ) -> Result<f64, String> {
         let device = meant_by(devices, &self.device);
         let device = device.ok_or_else(|| format!("no device is called `{}`", self.device))?;
@@ -155,7 +155,7 @@ impl CollectiveRow {
         let key = (device.name.clone(), place.clone());
         if !machines.contains_key(&key) {
             let machine = if place.nodes() > 1 { place.rails(device) } else { place.board(device) };
-            machines.insert(key.clone(), machine?);
+            machines.insert(key.clone(), Arc::new(machine?));
         }
         let topology = &machines[&key];
         let group: Arc<[DeviceId]> =

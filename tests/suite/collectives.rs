@@ -19,7 +19,7 @@ fn h100() -> Arc<DeviceSpec> {
 }
 
 /// `n` devices on one switch.
-fn star(n: u32) -> Topology {
+fn star(n: u32) -> Arc<Topology> {
     let spec = h100();
     let mut builder = Topology::builder("star");
     let node = builder.add_node();
@@ -28,7 +28,7 @@ fn star(n: u32) -> Topology {
         let device = builder.add_device(format!("gpu{index}"), &spec, node);
         builder.connect(device, switch, LinkSpec::new(LinkClass::Nvlink, 450e9, 500));
     }
-    builder.build().unwrap()
+    Arc::new(builder.build().unwrap())
 }
 
 fn roots(kind: CollectiveKind, n: u32) -> Vec<CollectiveKind> {
@@ -45,7 +45,7 @@ fn roots(kind: CollectiveKind, n: u32) -> Vec<CollectiveKind> {
 }
 
 /// `nodes` of `per_node` devices: rails over a leaf switch for each place of a node.
-fn rails(nodes: u32, per_node: u32) -> Topology {
+fn rails(nodes: u32, per_node: u32) -> Arc<Topology> {
     let spec = h100();
     let mut builder = Topology::builder("rails");
     let spine = builder.add_switch("spine");
@@ -62,11 +62,11 @@ fn rails(nodes: u32, per_node: u32) -> Topology {
             builder.connect(device, leaf, LinkSpec::new(LinkClass::Infiniband, 50e9, 1000));
         }
     }
-    builder.build().unwrap()
+    Arc::new(builder.build().unwrap())
 }
 
 /// Groups of 1 to 17 on one switch, and of several nodes.
-fn machines() -> Vec<(u32, Topology)> {
+fn machines() -> Vec<(u32, Arc<Topology>)> {
     let flat = (1..=17).map(|n| (n, star(n)));
     let nodes = [(2, 2), (2, 4), (3, 2), (3, 3), (4, 4), (2, 8)];
     flat.chain(nodes.map(|(nodes, per_node)| (nodes * per_node, rails(nodes, per_node)))).collect()
@@ -216,7 +216,7 @@ fn seconds(algorithm: &str, kind: CollectiveKind, n: u32, bytes: u64) -> f64 {
     on(&star(n), algorithm, kind, n, bytes)
 }
 
-fn on(topology: &Topology, algorithm: &str, kind: CollectiveKind, n: u32, bytes: u64) -> f64 {
+fn on(topology: &Arc<Topology>, algorithm: &str, kind: CollectiveKind, n: u32, bytes: u64) -> f64 {
     let algorithm: AlgorithmSpec = serde_yaml::from_str(algorithm).unwrap();
     let group: Arc<[DeviceId]> = (0..n).map(DeviceId).collect();
     let call = Collective { kind, bytes: Bytes(bytes), group };

@@ -17,6 +17,7 @@ mod machines;
 mod measurements;
 mod model_compression;
 mod offload;
+mod networks;
 mod pipelines;
 mod plans;
 mod pytorch;

@@ -118,6 +118,59 @@ fn a_flow_waits_for_a_failed_link_and_loses_nothing() {
     }
 }
 
+/// The same a thousand times smaller, packet by packet and flit by flit: 4 MB over two links of 1 GB/s,
+/// of which the second moves nothing between 1 and 8 ms and half as much from 9 ms on. The last packet
+/// (flit) crosses the second link after the first: one packet (a few cycles) later.
+#[test]
+fn packets_wait_for_a_failed_link_and_none_is_lost() {
+    for name in ["packet", "flit"] {
+        let millis = |at: u64| SimTime::from_picos(at * SECOND / 1000);
+        let set = |at: u64, bandwidth: Option<f64>| {
+            (millis(at), Step::Set(LinkId(0), bandwidth.map(Bandwidth::per_second)))
+        };
+        let start = (SimTime::ZERO, Step::Start(flow(&[1, 0], 4_000_000, 1.0)));
+        let steps = [start, set(1, None), set(8, Some(1e9)), set(9, Some(0.5e9))];
+        let mut network = network(name).model(&giga(&[1.0, 1.0]));
+        let ends = run(&mut *network, &steps, |_, _| ());
+        let late = ends[&0].since(millis(13));
+        assert!(late <= SimDuration::from_micros(19), "{name}: {late} late");
+        assert_eq!(network.carried().as_slice(), [4e6, 4e6], "{name}");
+    }
+}
+
+/// Store and forward: the first packet pays every link, the others follow at the narrowest. So a lone
+/// flow of packets is later than a fluid by at most a packet on each other link, and a picosecond of
+/// rounding at each.
+#[test]
+fn a_lone_flow_of_packets_is_a_packet_a_hop_behind_a_fluid() {
+    let rates = [50e9, 7e9, 25e9];
+    let links = links(&rates, SimDuration::from_nanos(500));
+    for bytes in [0, 1, 4_096, 9_000, 9_001, 1_234_567_890] {
+        let end = |name: &str| {
+            let steps = [(SimTime::ZERO, Step::Start(flow(&[0, 1, 2], bytes, 1.0)))];
+            run(&mut *network(name).model(&links), &steps, |_, _| ())[&0]
+        };
+        let (fluid, packet) = (end("fluid"), end("packet"));
+        let packet_a_hop: SimDuration =
+            rates.iter().map(|&rate| Bytes(9_000.min(bytes)) / Bandwidth::per_second(rate)).sum();
+        assert!(packet >= fluid, "{bytes} bytes: {packet} {fluid}");
+        let behind = packet.since(fluid);
+        assert!(behind <= packet_a_hop + SimDuration::from_picos(3), "{bytes} bytes: {behind} behind");
+    }
+}
+
+/// Flits are counted in cycles of the fastest link: a long lone flow agrees within a part in a thousand.
+#[test]
+fn a_long_lone_flow_takes_as_long_at_every_fidelity() {
+    let links = links(&[50e9, 25e9, 50e9], SimDuration::from_nanos(100));
+    for name in NetworkSpec::NAMES {
+        let steps = [(SimTime::ZERO, Step::Start(flow(&[0, 1, 2], 50_000_000, 1.0)))];
+        let end = run(&mut *network(name).model(&links), &steps, |_, _| ())[&0];
+        let apart = end.seconds() / (50e6 / 25e9) - 1.0;
+        assert!((0.0..1e-3).contains(&apart), "{name}: {apart}");
+    }
+}
+
 /// A third of 1 GB/s is no whole number of anything: 1 GB each ends within 1 ps after 3 s, never before.
 #[test]
 fn rounding_never_delivers_early() {

@@ -91,6 +91,9 @@ impl Variant {
             let (key, value) = setting.split_once('=').unwrap_or(("", setting));
             format!("{}={value}", key.rsplit('.').next().unwrap_or(key))
         };
+        if self.settings.is_empty() {
+            return "as written".to_owned();
+        }
         self.settings.iter().map(value).collect::<Vec<_>>().join(" ")
     }
 }

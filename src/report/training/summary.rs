@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::ids::{DeviceId, Rank, Stage};
 use crate::metrics::{Part, TrainingRecord};
+use crate::network::Counters;
 use crate::parallel::Coordinates;
 use crate::report::training::recovered::FailureRow;
 use crate::report::training::{ModelCompressed, Recovered, Why};
@@ -91,6 +92,9 @@ pub struct TrainingSummary {
     pub model_compression: Option<ModelCompressed>,
     /// Events processed.
     pub events: u64,
+    /// What happened to packets, where the network has any; folded exchanges are in it once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packets: Option<Counters>,
     /// What the user should know.
     pub notes: Vec<String>,
 }
@@ -160,6 +164,7 @@ impl TrainingSummary {
             why: None,
             model_compression: None,
             events: record.steps.iter().map(|step| step.events).sum(),
+            packets: record.steps.last().and_then(|step| step.packets),
             notes: notes.to_vec(),
         }
     }

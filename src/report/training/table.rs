@@ -2,6 +2,7 @@
 
 use crate::ids::Id;
 use crate::metrics::Part;
+use crate::report::packets;
 use crate::report::table::{facts, grouped};
 use crate::report::training::why::told;
 use crate::report::training::{ModelCompressed, Recovered, TrainingSummary};
@@ -85,6 +86,9 @@ pub fn table(summary: &TrainingSummary, explanation: Option<&Explanation>) -> St
         row("  versions of weights", versions.iter().map(u32::to_string).collect::<Vec<_>>().join(", "));
     }
     row("events", grouped(summary.events));
+    for (name, value) in summary.packets.iter().flat_map(packets::rows) {
+        row(&name, value);
+    }
     let compressed = summary.model_compression.as_ref().map_or(String::new(), ModelCompressed::told);
     facts(&summary.name, &rows, &summary.notes) + &compressed + &explanation.map_or(String::new(), told)
 }
