@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use clap::Args;
 
-use crate::cli::run::training::train;
+use crate::cli::run::training::{Trained, train};
 use crate::cli::run::{Workload, json};
 use crate::cli::{Common, Failure, Format};
 use crate::compute::ComputeSpec;
@@ -66,7 +66,7 @@ impl Audit {
         let mut audited = Vec::new();
         for (compute, network, scenario) in variants {
             let began = Instant::now();
-            let (record, failure) = train(&scenario, &format!("{compute} + {network}"));
+            let Trained { record, failure, .. } = train(&scenario, &format!("{compute} + {network}"));
             if let Some(why) = failure {
                 return Err(Failure::Run(why));
             }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::cli::run::training::train;
+use crate::cli::run::training::{Trained, train};
 use crate::cli::run::{self, Outcome, Workload, cluster, json};
 use crate::cli::{Common, Failure, Format};
 use crate::config::Scenario;
@@ -56,6 +56,13 @@ impl Compare {
                     ));
                 }
                 Scenario::Serving(scenario) => servings.push(*scenario),
+                Scenario::Stages(_) => {
+                    return Err(Failure::Argument(
+                        "a workload with `training:` and `serving:` is not compared as a whole yet: save what it trains \
+                         (`run … --save FILE.safetensors`), and compare a workload that serves `model: {checkpoint: FILE}`"
+                            .into(),
+                    ));
+                }
             }
         }
         if !clusters.is_empty() {
@@ -87,7 +94,7 @@ impl Compare {
         let name = format!("{}_compared", scenarios[0].file.name);
         let mut runs = Vec::new();
         for (scenario, settings) in scenarios.iter().zip(all) {
-            let (record, failure) = train(scenario, &settings.join(" "));
+            let Trained { record, failure, .. } = train(scenario, &settings.join(" "));
             let done = failure.is_none();
             let summary = done
                 .then(|| TrainingSummary::new(&scenario.file.name, &scenario.plan, &record, &scenario.notes));

@@ -14,6 +14,7 @@ pub mod machine;
 pub mod perfetto;
 pub mod preparation;
 pub mod serving;
+pub mod stages;
 pub mod table;
 pub mod tasks;
 pub mod training;

@@ -103,6 +103,7 @@ fn some_crates_have_one_home() {
         ("clap::", &["cli"][..], ""),
         ("plotters::", &["report"][..], "figure"),
         ("gemm::", &["numeric"][..], "matmul"),
+        ("safetensors::", &["config"][..], "checkpoint"),
         ("SystemTime", &["cli"][..], ""),
         ("Instant", &["cli"][..], ""),
     ];

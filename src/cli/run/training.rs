@@ -1,14 +1,19 @@
 //! Runs a training scenario.
 
+use std::path::Path;
+
 use crate::cli::Failure;
 use crate::cli::progress::Progress;
 use crate::cli::run::memory::{self, Again};
 use crate::cli::run::{Outcome, json};
+use crate::config::checkpoint::{self, Tokens};
 use crate::config::{self, TrainingScenario};
-use crate::ids::Rank;
+use crate::ids::{Rank, StepIndex};
 use crate::metrics::{TrainingRecord, TrainingRecorder};
 use crate::numeric::values::Values;
+use crate::numeric::weights::Weights;
 use crate::report::training::{Recovered, TrainingSummary, artefacts, table};
+use crate::report::writer::{self, Artefact};
 use crate::training::why::{self, Explanation};
 use crate::training::{self, Setup, StepReport, TrainingFailure, TrainingPlan};
 
@@ -19,14 +24,42 @@ pub(crate) fn run(
     explain: bool,
     again: Again,
 ) -> Result<Outcome, Failure> {
+    let Ran { record, summary, explanation, .. } = simulate(scenario, explain, again)?;
+    let explanation = explanation.as_ref();
+    let files = || artefacts(&scenario.plan, &record, &summary, explanation, &config::write(&scenario.file));
+    Ok(Outcome {
+        name: scenario.file.name.clone(),
+        json: json(&summary),
+        table: table(&summary, explanation),
+        artefacts: if report { files() } else { Vec::new() },
+    })
+}
+
+/// What came of a training run that did not fail.
+pub(crate) struct Ran {
+    /// What was recorded.
+    pub record: TrainingRecord,
+    /// Its numbers.
+    pub summary: TrainingSummary,
+    /// Why a step takes as long as it does.
+    pub explanation: Option<Explanation>,
+    /// What was learned, where anything was computed.
+    pub weights: Option<Weights>,
+}
+
+/// Trains, saves what is to be saved, and says why a step takes as long as it does.
+pub(crate) fn simulate(scenario: &TrainingScenario, explain: bool, again: Again) -> Result<Ran, Failure> {
     let name = &scenario.file.name;
     if scenario.file.numeric {
         // Nothing is computed of what would not fit.
         check_memory(scenario, again)?;
     }
-    let (record, failure) = train(scenario, name);
+    let Trained { record, failure, weights } = train(scenario, name);
     if let Some(why) = failure {
         return Err(Failure::Run(why));
+    }
+    if let (Some(path), Some(weights)) = (&scenario.file.training.save, &weights) {
+        save(path, weights, scenario.tokens())?;
     }
     if !scenario.file.numeric && overflows(&scenario.plan, &record) {
         check_memory(scenario, again)?;
@@ -39,18 +72,11 @@ pub(crate) fn run(
         notes.push(format!("`--explain` says why a step takes as long as it does: it has {events} events"));
         None
     };
-    let explanation = explanation.as_ref();
     let (disturbances, recovery) = (&scenario.disturbances, scenario.recovery.as_ref());
     let summary = TrainingSummary::new(name, &scenario.plan, &record, &notes)
         .recovered(Recovered::of(&scenario.plan, &record, disturbances, recovery), &scenario.plan)
-        .explained(explanation);
-    let files = || artefacts(&scenario.plan, &record, &summary, explanation, &config::write(&scenario.file));
-    Ok(Outcome {
-        name: name.clone(),
-        json: json(&summary),
-        table: table(&summary, explanation),
-        artefacts: if report { files() } else { Vec::new() },
-    })
+        .explained(explanation.as_ref());
+    Ok(Ran { record, summary, explanation, weights })
 }
 
 /// An explanation simulates a step some ten times; larger ones are explained when asked for.
@@ -97,11 +123,33 @@ fn explained(
     why::explain(&run, report).map(Some)
 }
 
-/// Trains a scenario under a progress line; what had been recorded stands if it fails.
-pub(crate) fn train(scenario: &TrainingScenario, name: &str) -> (TrainingRecord, Option<String>) {
+/// Saves a trained model.
+fn save(path: &Path, weights: &Weights, tokens: Option<Tokens>) -> Result<(), Failure> {
+    for (path, bytes) in checkpoint::files(path, weights, tokens) {
+        let name = path.file_name().map_or(String::new(), |name| name.to_string_lossy().into_owned());
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let artefact = Artefact { name, bytes };
+        writer::write(folder, &[artefact]).map_err(|why| Failure::Files(why.to_string()))?;
+        eprintln!("saved: {}", path.display());
+    }
+    Ok(())
+}
+
+/// What came of training.
+pub(crate) struct Trained {
+    /// What was recorded; what had been until then, if it failed.
+    pub record: TrainingRecord,
+    /// Why it failed.
+    pub failure: Option<String>,
+    /// What was learned, where anything was computed.
+    pub weights: Option<Weights>,
+}
+
+/// Trains a scenario under a progress line.
+pub(crate) fn train(scenario: &TrainingScenario, name: &str) -> Trained {
     let plan = &scenario.plan;
     let state = scenario.state();
-    let mut values: Option<Values> = scenario.values(&state);
+    let mut numbers: Option<Values> = scenario.values(&state);
     let mut progress = Progress::new(u64::from(plan.steps));
     let mut recorder = TrainingRecorder::new(
         plan.simulated_ranks().chain(plan.server_ranks()).collect(),
@@ -109,7 +157,7 @@ pub(crate) fn train(scenario: &TrainingScenario, name: &str) -> (TrainingRecord,
         scenario.file.training.evaluate_every,
         |step: &StepReport| progress.tell(u64::from(step.step.0) + 1, || step_line(name, plan.steps, step)),
     );
-    let (compute, values) = (&*scenario.compute, values.as_mut());
+    let (compute, values) = (&*scenario.compute, numbers.as_mut());
     let ran = match &scenario.recovery {
         None if !scenario.disturbances.any() => {
             training::run(plan, &state, compute, scenario.network_model(), values, &mut recorder)
@@ -122,7 +170,10 @@ pub(crate) fn train(scenario: &TrainingScenario, name: &str) -> (TrainingRecord,
     };
     let record = recorder.finish();
     progress.end(&format!("{name}: {} steps", record.steps.len()));
-    (record, ran.err().map(|failure| failure.to_string()))
+    let failure = ran.err().map(|failure| failure.to_string());
+    let last = record.plan_of(StepIndex(plan.steps - 1)).unwrap_or(plan);
+    let weights = numbers.filter(|_| failure.is_none()).map(|values| scenario.learned(last, &values));
+    Trained { record, failure, weights }
 }
 
 fn step_line(name: &str, steps: u32, step: &StepReport) -> String {

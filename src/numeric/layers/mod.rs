@@ -19,4 +19,5 @@ pub mod layer_norm;
 pub mod linear;
 pub mod pointwise;
 pub mod relu;
+pub mod serial;
 pub mod squared_error;
