@@ -81,6 +81,8 @@ ids! {
     RequestId "request ";
     /// A replica of a served model.
     ReplicaId "replica ";
+    /// A block of a replica's KV cache.
+    BlockId "block ";
     /// A job of a cluster.
     JobId "job ";
     /// A shard of a corpus: documents that are read together.

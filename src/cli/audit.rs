@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::cli::collective::named;
 use crate::cli::compare::Checked;
-use crate::cli::run::training::train;
+use crate::cli::run::training::{Trained, train};
 use crate::cli::run::{Workload, json};
 use crate::cli::{Common, Failure, Format};
 use crate::compute::ComputeSpec;
@@ -62,7 +62,7 @@ impl Audit {
         let mut audited = Vec::new();
         for (compute, network, scenario) in variants {
             let began = Instant::now();
-            let (record, failure) = train(&scenario, &format!("{compute} + {network}"), false);
+            let Trained { record, failure, .. } = train(&scenario, &format!("{compute} + {network}"), false);
             if let Some(why) = failure {
                 return Err(Failure::Run(why));
             }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::cli::run::training::train;
+use crate::cli::run::training::{Trained, train};
 use crate::cli::run::{self, Outcome, Workload, cluster, json};
 use crate::cli::{Common, Failure, Format};
 use crate::config::{
@@ -60,6 +60,13 @@ impl Checked {
                         "a plan compares its space itself: `trainyard plan` shows the front and the runners-up".into(),
                     ));
                 }
+                (Scenario::Stages(_), _) => {
+                    return Err(Failure::Argument(
+                        "a workload with `training:` and `serving:` is not compared as a whole yet: save what it trains \
+                          (`run … --save FILE.safetensors`), and compare a workload that serves `model: {checkpoint: FILE}`"
+                            .into(),
+                    ));
+                }
                 (Scenario::Tasks(scenario), _) => checked = Checked::Tasks(vec![*scenario]),
                 (Scenario::Preparation(scenario), _) => checked = Checked::Preparation(vec![*scenario]),
                 (Scenario::Cluster(scenario), _) => checked = Checked::Cluster(vec![*scenario]),
@@ -109,7 +116,7 @@ impl Compare {
         let name = format!("{}_compared", scenarios[0].file.name);
         let mut runs = Vec::new();
         for (scenario, settings) in scenarios.iter().zip(all) {
-            let (record, failure) = train(scenario, &settings.join(" "), false);
+            let Trained { record, failure, .. } = train(scenario, &settings.join(" "), false);
             let done = failure.is_none();
             let summary = done
                 .then(|| TrainingSummary::new(&scenario.file.name, &scenario.plan, &record, &scenario.notes));

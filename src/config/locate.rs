@@ -163,10 +163,10 @@ pub fn text(path: &Path, named_in: &Source) -> Result<Vec<u8>, String> {
 pub fn bytes(path: &Path, named_in: &Source) -> Result<Vec<u8>, String> {
     let beside = Path::new(&named_in.name).parent().unwrap_or(Path::new(""));
     let candidates = [beside.join(path), path.to_owned()];
-    let path = candidates
-        .iter()
-        .find(|path| path.is_file())
-        .ok_or_else(|| format!("there is no file `{}`", path.display()))?;
+    let Some(path) = candidates.iter().find(|path| path.is_file()) else {
+        let carried = WORKLOADS.get_file(path).map(|file| file.contents().to_vec());
+        return carried.ok_or_else(|| format!("there is no file `{}`", path.display()));
+    };
     let size = fs::metadata(path).map_err(|why| format!("`{}`: {why}", path.display()))?.len();
     if size > LARGEST_TEXT {
         return Err(format!("`{}` has {size} bytes; at most {LARGEST_TEXT} are read", path.display()));

@@ -3,13 +3,14 @@
 //! Each trade has a room of its own ([`training`], …) with a mirror of what may be written and a
 //! `resolve` that checks what needs two facts; [`file`](mod@file) holds the keys that they share.
 //! [`mod@read`] reads a mirror with every mistake at once, each shown in place ([`diagnostic`],
-//! [`marked`]); [`locate`] finds what is named. After it nothing returns a configuration error.
+//! [`marked`]); [`locate`] finds what is named; [`checkpoint`] is trained models as files. After it nothing returns a configuration error.
 //!
 //! To add a trade: its room, a variant of [`Scenario`], and a line each in [`resolve`].
 //!
 //! Only this room names the YAML crates.
 
 mod check;
+pub mod checkpoint;
 pub mod cluster;
 pub mod diagnostic;
 pub mod file;
@@ -20,6 +21,7 @@ pub mod planning;
 pub mod preparation;
 pub mod read;
 pub mod serving;
+pub mod stages;
 pub mod tasks;
 pub mod training;
 
@@ -31,6 +33,7 @@ pub use planning::{PlanFile, PlanScenario};
 pub use preparation::{PreparationFile, PreparationScenario};
 pub use read::Override;
 pub use serving::{ServingFile, ServingScenario};
+pub use stages::StagesScenario;
 pub use tasks::{TasksFile, TasksScenario};
 pub use training::{TrainingFile, TrainingScenario};
 
@@ -53,6 +56,8 @@ pub enum Scenario {
     Cluster(Box<ClusterScenario>),
     /// `serving:`
     Serving(Box<ServingScenario>),
+    /// `training:` and `serving:`
+    Stages(Box<StagesScenario>),
     /// `plan:`
     Plan(Box<PlanScenario>),
 }
@@ -90,6 +95,9 @@ pub fn resolve(source: Source, changes: &[Override]) -> Result<Scenario, Diagnos
         let file = tree.into_typed(&locations)?;
         return planning::resolve::resolve(file, &locations)
             .map(|scenario| Scenario::Plan(Box::new(scenario)));
+    }
+    if tree.has("serving") && tree.has("training") {
+        return stages::resolve(&tree, &locations).map(|scenario| Scenario::Stages(Box::new(scenario)));
     }
     if tree.has("serving") {
         let file = tree.into_typed(&locations)?;

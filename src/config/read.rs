@@ -98,6 +98,25 @@ impl Tree {
         self.0.get(key).is_some()
     }
 
+    /// Only those keys at the top that are wanted.
+    pub fn only(&self, wanted: impl Fn(&str) -> bool) -> Tree {
+        let mut tree = self.clone();
+        if let Value::Object(map) = &mut tree.0 {
+            map.retain(|key, _| wanted(key));
+        }
+        tree
+    }
+
+    /// Sets a key of a key at the top where neither it nor `instead` is there.
+    pub fn default(&mut self, key: &str, inner: &str, instead: &str, value: &str) {
+        if let Some(Value::Object(map)) = self.0.get_mut(key)
+            && !map.contains_key(inner)
+            && !map.contains_key(instead)
+        {
+            map.insert(inner.to_owned(), Value::String(value.to_owned()));
+        }
+    }
+
     /// Reads it as a `T`.
     ///
     /// # Errors

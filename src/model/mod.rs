@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::LayerId;
 
 /// `model:` of a workload.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Model {
     /// A GPT: pre-norm transformer decoder with learned positions.

@@ -6,7 +6,8 @@
 //!
 //! This room does not know of time, devices or schedules. Its results depend only on its inputs and on
 //! the machine's instruction set. [`values`] holds every number of a run; `formulas` says what each
-//! instruction computes; [`optimizer`] how weights are stepped; [`batches`] where samples come from.
+//! instruction computes; [`optimizer`] how weights are stepped; [`batches`] where samples come from;
+//! [`weights`] is a trained model, whole.
 
 pub mod batches;
 mod formulas;
@@ -26,3 +27,4 @@ mod support;
 pub mod svd;
 mod teacher;
 pub mod values;
+pub mod weights;

@@ -141,6 +141,7 @@ impl<'a> Mechanism<'a> {
             memory_peak: Bytes(self.memory_peak),
             network_bytes: Bytes(self.network_bytes),
             events: self.events.processed(),
+            tokenizer: self.work.tokenizer().cloned(),
             prepared: self.work.finish(),
         })
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::ids::{ShardId, WorkerId};
 use crate::preparation::StageKind;
+use crate::preparation::tokenizer::Tokenizer;
 use crate::preparation::work::{Amounts, Prepared};
 use crate::units::{Bytes, SimDuration, SimTime};
 
@@ -56,6 +57,8 @@ pub struct PreparationOutcome {
     pub network_bytes: Bytes,
     /// Events processed.
     pub events: u64,
+    /// What turned text into tokens.
+    pub tokenizer: Option<Tokenizer>,
     /// What was made.
     pub prepared: Prepared,
 }

@@ -192,6 +192,11 @@ impl<'a> Work<'a> {
         Bytes(text_bytes(&progress.documents).get() + signatures + numbers)
     }
 
+    /// What turns text into tokens, once it is known.
+    pub fn tokenizer(&self) -> Option<&Tokenizer> {
+        self.tokenizer.as_ref()
+    }
+
     /// The sequences of all shards, put together in order of shards.
     pub fn finish(self) -> Prepared {
         let vocabulary = self.tokenizer.as_ref().map_or(0, Tokenizer::vocabulary);

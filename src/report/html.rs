@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::report::writer::Artefact;
+
 /// A part of a page.
 #[derive(Debug, Clone)]
 pub struct Section {
@@ -25,6 +27,15 @@ pub enum Block {
         /// The drawing.
         svg: String,
     },
+}
+
+/// What a page says of one thing among several, with the files that lie beside it.
+#[derive(Debug, Clone, Default)]
+pub struct Chapter {
+    /// Its sections.
+    pub sections: Vec<Section>,
+    /// Figures, tables and the like.
+    pub files: Vec<Artefact>,
 }
 
 /// The page.

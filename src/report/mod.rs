@@ -15,6 +15,7 @@ pub mod packets;
 pub mod perfetto;
 pub mod preparation;
 pub mod serving;
+pub mod stages;
 pub mod table;
 pub mod tasks;
 pub mod traffic;

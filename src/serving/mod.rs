@@ -21,12 +21,14 @@
 //! - [`batching`], [`routing`]: the policies;
 //! - [`memory`]: how many blocks a device has room for;
 //! - [`cost`], [`priced`]: how long steps take;
+//! - [`generation`]: what they compute, where there is a model with its weights;
 //! - [`mechanism`]: the run;
 //! - [`outcome`], [`slo`]: what came of it, and whether that is good.
 
 pub mod arrivals;
 pub mod batching;
 pub mod cost;
+pub mod generation;
 pub mod kv;
 pub mod mechanism;
 pub mod memory;
@@ -40,7 +42,7 @@ pub mod slo;
 mod tests;
 pub mod view;
 
-pub use mechanism::{Handover, Replica, Role, ServingFailure, ServingPlan, run};
+pub use mechanism::{Handover, Replica, Role, ServingFailure, ServingPlan, answer, run};
 pub use outcome::{RequestRecord, ServingOutcome};
 pub use request::Request;
 pub use view::{BatchDecision, Draft, ServingView};

@@ -104,6 +104,7 @@ fn some_crates_have_one_home() {
         ("plotters::", &["report"][..], "figure"),
         ("gemm::", &["numeric"][..], "matmul"),
         ("nalgebra::", &["numeric"][..], "svd"),
+        ("safetensors::", &["config"][..], "checkpoint"),
         ("SystemTime", &["cli"][..], ""),
         ("Instant", &["cli"][..], ""),
     ];

@@ -1,5 +1,6 @@
 //! The suite: what no single file can check.
 
+mod checkpoints;
 mod closed_forms;
 mod cluster;
 mod collectives;

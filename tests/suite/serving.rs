@@ -64,3 +64,213 @@ fn requests_are_batched_as_in_the_shared_vectors() {
         }
     }
 }
+
+/// What is said of a serving workload that is wrong; `files` are written beside it.
+fn refused(serving: &str, files: &[(&str, &str)], changes: &[&str]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    let path = folder.path().join("workload.yaml");
+    std::fs::write(&path, format!("name: wrong\ntopology: hgx_h100_1x8\nserving:\n{serving}")).unwrap();
+    let changes: Vec<trainyard::config::Override> =
+        changes.iter().map(|change| change.parse().unwrap()).collect();
+    match trainyard::config::load(&path, &changes) {
+        Ok(_) => panic!("nothing is wrong with:\n{serving}"),
+        Err(mistakes) => mistakes.render(),
+    }
+}
+
+fn says(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in:\n{text}");
+    }
+}
+
+const SMALL: &str = "  model: {llama: {layers: 2, hidden: 64, heads: 4, vocabulary: 256, context: 128}}\n";
+const LARGE: &str = "  model: {llama: {layers: 80, hidden: 8192, heads: 64, kv_heads: 8, ffn: 28672, vocabulary: 128256, context: 8192}}\n";
+
+#[test]
+fn a_request_longer_than_the_context_is_refused_where_it_stands() {
+    let serving = SMALL.to_owned()
+        + "  requests:\n    list:\n      - {prompt: 100, output: 29}\n      - {prompt: 100, output: 28}\n";
+    let text = refused(&serving, &[], &[]);
+    says(&text, &["a request of 129 tokens is longer than the context of 128", "workload.yaml:6:"]);
+    assert_eq!(text.matches("error").count(), 1, "{text}");
+}
+
+#[test]
+fn a_model_that_does_not_fit_says_what_would() {
+    let serving = LARGE.to_owned() + "  requests: {list: [{prompt: 10, output: 5}]}\n";
+    says(
+        &refused(&serving, &[], &[]),
+        &["the weights take", "of each device, which has", "`serving.tensor: 4` would fit"],
+    );
+}
+
+/// Rows are named by line, with what was expected; those that can be left out are counted when that is asked for.
+#[test]
+fn rows_of_a_trace_that_are_wrong_are_named_by_line() {
+    let azure = "TIMESTAMP,ContextTokens,GeneratedTokens\n\
+                 2023-11-16 18:15:46.6805900,20,10\n\
+                 2023-11-16 18:15:47.0000000,many,10\n\
+                 2023-11-16 18:15:40.0000000,20,10\n\
+                 2023-11-16 18:15:48.0000000,500,10\n\
+                 2023-11-16 18:15:49.0000000,20,10\n";
+    let serving = SMALL.to_owned() + "  requests: {azure: trace.csv}\n";
+    let text = refused(&serving, &[("trace.csv", azure)], &[]);
+    says(
+        &text,
+        &[
+            "trace.csv:3:",
+            "line 3:",
+            "`many`",
+            "line 4:",
+            "line 5:",
+            "longer than the context",
+            "--skip-bad-rows",
+        ],
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("workload.yaml");
+    std::fs::write(folder.path().join("trace.csv"), azure).unwrap();
+    std::fs::write(&path, format!("name: right\ntopology: hgx_h100_1x8\nserving:\n{serving}")).unwrap();
+    let skip = ["skip_bad_rows=true".parse().unwrap()];
+    let Ok(trainyard::config::Scenario::Serving(scenario)) = trainyard::config::load(&path, &skip) else {
+        panic!("what is wrong can be left out")
+    };
+    assert_eq!((scenario.skipped_rows, scenario.plan.requests.len()), (3, 2));
+    says(&scenario.notes.join("\n"), &["3 rows of `trace.csv` could not be used and were left out"]);
+    let mooncake = "{\"timestamp\": 5, \"input_length\": 8, \"output_length\": 2, \"hash_ids\": [1]}\n\
+                    {\"timestamp\": 3, \"input_length\": 8, \"output_length\": 2}\n\
+                    not json\n";
+    let serving = SMALL.to_owned() + "  requests: {mooncake: trace.jsonl}\n";
+    says(&refused(&serving, &[("trace.jsonl", mooncake)], &[]), &["line 2:", "line 3:"]);
+}
+
+#[test]
+fn replicas_are_of_one_kind_of_device() {
+    let serving = SMALL.to_owned() + "  replicas: 4\n  requests: {list: [{prompt: 10, output: 5}]}\n";
+    let text = refused(&serving, &[], &["topology=mixed_cpu_gpu_fpga"]);
+    says(&text, &["replicas would be on devices of", "are alike: use no more, or another topology"]);
+}
+
+#[test]
+fn prompts_need_a_trained_model_that_can_read_them() {
+    let prompts = "  requests: {prompts: [{prompt: \"Sed ut\", output: 3}]}\n";
+    says(
+        &refused(&(SMALL.to_owned() + prompts), &[], &[]),
+        &["only a trained model answers prompts", "model: {checkpoint: FILE.safetensors}"],
+    );
+    says(
+        &refused(&("  model: trained\n".to_owned() + prompts), &[], &[]),
+        &["nothing is trained in this workload"],
+    );
+    says(
+        &refused(&("  model: {checkpoint: no.safetensors}\n".to_owned() + prompts), &[], &[]),
+        &["there is no file `no.safetensors`", "--save FILE.safetensors"],
+    );
+}
+
+fn trainyard(arguments: &[&str]) -> (i32, serde_json::Value, String) {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_trainyard"))
+        .args(arguments)
+        .args(["--no-report", "--format", "json"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("the program runs");
+    let json = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    (output.status.code().unwrap_or(-1), json, String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// The answers of the workload that comes with trainyard, with some settings; sorted by prompt.
+fn answers(settings: &[&str]) -> (Vec<(String, String)>, serde_json::Value) {
+    let mut arguments = vec!["run", "workloads/serving_generation.yaml"];
+    settings.iter().for_each(|setting| arguments.extend(["--set", setting]));
+    let (code, json, said) = trainyard(&arguments);
+    assert_eq!(code, 0, "{settings:?}: {said}");
+    let text = |answer: &serde_json::Value, key: &str| answer[key].as_str().unwrap().to_owned();
+    let mut all: Vec<(String, String)> = json["answers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|answer| (text(answer, "prompt"), text(answer, "answer")))
+        .collect();
+    all.sort();
+    (all, json)
+}
+
+/// From the command line, with the checkpoint that is committed: every policy, chunks, blocks, preemption, ranks and
+/// stages, replicas and handing over give the same words.
+#[test]
+fn real_prompts_are_answered_alike_under_every_policy() {
+    let (expected, json) = answers(&[]);
+    assert_eq!(expected.len(), 12);
+    assert!(json["preemptions"].as_u64().unwrap() > 0, "a workload that shows preemption");
+    // It has learned letters of Cicero's alphabet.
+    let letters = expected.iter().flat_map(|(_, answer)| answer.chars());
+    assert!(
+        letters.clone().filter(|c| c.is_ascii_lowercase() || *c == ' ').count() * 10 > letters.count() * 8
+    );
+    for settings in [
+        vec!["serving.batching=static"],
+        vec!["serving.batching=orca", "serving.tensor=4", "serving.pipeline=1"],
+        vec!["serving.batching={vllm_v0: {watermark: 0}}", "serving.kv.block=1", "serving.kv.blocks=300"],
+        vec!["serving.batching={vllm_v1: {max_batched_tokens: 5}}", "serving.pipeline=4", "serving.tensor=1"],
+        vec!["serving.batching=sjf", "serving.replicas=2"],
+        vec!["serving.disaggregation={prefill: 1, decode: 1}", "serving.kv.blocks=400"],
+    ] {
+        assert_eq!(answers(&settings).0, expected, "{settings:?}");
+    }
+    let drawn = |more: &[&str]| {
+        let mut settings = vec!["serving.sampling={random: {temperature: 0.8}}"];
+        settings.extend(more);
+        answers(&settings).0
+    };
+    let one = drawn(&[]);
+    assert!(one != expected && one != drawn(&["seed=2"]));
+    assert_eq!(one, drawn(&["serving.batching=static", "serving.tensor=1", "serving.pipeline=1"]));
+}
+
+/// Preparation, training and serving one after the other: each stage begins when the one before has ended, and the
+/// answers are those that the saved weights give.
+#[test]
+fn stages_follow_each_other_on_one_clock() {
+    let folder = tempfile::tempdir().unwrap();
+    let saved = folder.path().join("model.safetensors").display().to_string();
+    let small = [
+        "model.gpt={layers: 2, hidden: 16, heads: 2, sequence: 64, vocabulary: 512}",
+        "preparation.corpus.latin.documents=40",
+        "training.steps=4",
+    ];
+    let mut arguments = vec!["run", "workloads/prepare_train_serve.yaml", "--save", &saved];
+    small.iter().for_each(|setting| arguments.extend(["--set", setting]));
+    let (code, json, said) = trainyard(&arguments);
+    assert_eq!(code, 0, "{said}");
+    let stages = json["stages"].as_array().unwrap();
+    let names: Vec<&str> = stages.iter().map(|stage| stage["stage"].as_str().unwrap()).collect();
+    assert_eq!(names, ["preparation", "training", "serving"]);
+    let at = |stage: usize, key: &str| stages[stage][key].as_f64().unwrap();
+    assert_eq!(at(0, "start_s"), 0.0);
+    assert_eq!(at(1, "start_s"), at(0, "end_s"));
+    assert_eq!(at(2, "start_s"), at(1, "end_s"));
+    assert!(
+        (at(2, "end_s") - at(2, "start_s") - json["serving"]["simulated_time_s"].as_f64().unwrap()).abs()
+            < 1e-12
+    );
+    assert_eq!(json["simulated_time_s"].as_f64().unwrap(), at(2, "end_s"));
+    assert_eq!(json["serving"]["answers"].as_array().unwrap().len(), 6);
+    assert_eq!(json["training"]["losses"].as_array().unwrap().len(), 4);
+    // Alone, the saved model cannot read prompts: its tokens are the preparation's. That is said.
+    let model = format!("serving.model={{checkpoint: {saved}}}");
+    let (code, _, said) = trainyard(&[
+        "run",
+        "workloads/serving_generation.yaml",
+        "--set",
+        &model,
+        "--set",
+        "serving.tensor=1",
+    ]);
+    assert_eq!(code, 2, "{said}");
+    says(&said, &["which alone can read prompts", "`preparation:`, `training:` and `serving:` together"]);
+}

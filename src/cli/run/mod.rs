@@ -8,10 +8,11 @@ pub(super) mod plan;
 pub(super) mod preparation;
 mod seeds;
 pub(super) mod serving;
+pub(super) mod stages;
 pub(super) mod tasks;
 pub(super) mod training;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -73,6 +74,10 @@ pub(crate) struct Run {
     /// Of training: say why a step takes as long as it does even where that takes many times as long as the run
     #[arg(long)]
     explain: bool,
+    /// Of training: save the trained weights, as a `.safetensors` file or as a folder with a `config.json` too
+    /// (the same as `--set training.save=PATH`)
+    #[arg(long, value_name = "PATH")]
+    save: Option<PathBuf>,
 }
 
 /// What a run of any trade leaves behind.
@@ -90,7 +95,11 @@ pub(crate) struct Outcome {
 impl Run {
     pub(crate) fn execute(self) -> Result<(), Failure> {
         let report = !self.no_report;
-        let outcome = match self.workload.scenario(&[])? {
+        let mut scenario = self.workload.scenario(&[])?;
+        if let Some(path) = &self.save {
+            saved_to(&mut scenario, path)?;
+        }
+        let outcome = match scenario {
             Scenario::Training(scenario) => {
                 training::run(&scenario, report, self.explain, &|changes| self.workload.scenario(changes))?
             }
@@ -98,6 +107,15 @@ impl Run {
             Scenario::Preparation(scenario) => preparation::run(&scenario, report)?,
             Scenario::Cluster(scenario) => cluster::run(&scenario, report)?,
             Scenario::Serving(scenario) => serving::run(&scenario, report)?,
+            Scenario::Stages(scenario) => {
+                stages::run(&scenario, report, self.explain, &|changes| match self
+                    .workload
+                    .scenario(changes)?
+                {
+                    Scenario::Stages(scenario) => Ok(Scenario::Training(Box::new(scenario.training))),
+                    other => Ok(other),
+                })?
+            }
             Scenario::Plan(scenario) => {
                 let (outcome, found) = plan::run(&scenario, report)?;
                 self.tell(&outcome)?;
@@ -130,6 +148,24 @@ impl Run {
             Format::Table => print!("{}", outcome.table),
         }
         Ok(())
+    }
+}
+
+/// Lets a scenario save what it trains.
+fn saved_to(scenario: &mut Scenario, path: &Path) -> Result<(), Failure> {
+    match scenario {
+        Scenario::Training(scenario) if scenario.file.numeric => {
+            scenario.file.training.save = Some(path.to_owned());
+            Ok(())
+        }
+        Scenario::Stages(scenario) if scenario.training.file.numeric => {
+            scenario.training.file.training.save = Some(path.to_owned());
+            Ok(())
+        }
+        Scenario::Training(_) | Scenario::Stages(_) => Err(Failure::Argument(
+            "--save: nothing is computed (`numeric: false`), so there are no weights to save".into(),
+        )),
+        _ => Err(Failure::Argument("--save: only a workload with `training:` has weights to save".into())),
     }
 }
 
@@ -178,6 +214,12 @@ impl Check {
                     &scenario.notes,
                 );
                 (Resolved::of(&scenario.file), description)
+            }
+            Scenario::Stages(scenario) => {
+                let (training, serving) = (&scenario.training, &scenario.serving);
+                let description = describe(&training.plan, &training.notes)
+                    + &crate::report::serving::describe(&serving.plan, &serving.notes);
+                (Resolved::of(&scenario.file()), description)
             }
             Scenario::Serving(scenario) => {
                 let description = crate::report::serving::describe(&scenario.plan, &scenario.notes);

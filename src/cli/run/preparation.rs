@@ -111,6 +111,7 @@ fn seeded(workload: &Workload, settings: &[String], seed: u64) -> Result<Prepara
         | Scenario::Plan(_)
         | Scenario::Tasks(_)
         | Scenario::Serving(_)
+        | Scenario::Stages(_)
         | Scenario::Cluster(_) => {
             unreachable!("a seed does not change the trade")
         }

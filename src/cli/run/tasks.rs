@@ -134,6 +134,7 @@ fn seeded(workload: &Workload, settings: &[String], seed: u64) -> Result<TasksSc
         | Scenario::Plan(_)
         | Scenario::Preparation(_)
         | Scenario::Serving(_)
+        | Scenario::Stages(_)
         | Scenario::Cluster(_) => {
             unreachable!("a seed does not change the trade")
         }

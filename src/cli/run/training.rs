@@ -1,15 +1,20 @@
 //! Runs a training scenario.
 
+use std::path::Path;
+
 use crate::cli::Failure;
 use crate::cli::progress::Progress;
 use crate::cli::run::memory::{self, Again};
 use crate::cli::run::{Outcome, json};
+use crate::config::checkpoint::{self, Tokens};
 use crate::config::{self, TrainingScenario};
 use crate::ids::{Rank, StepIndex};
 use crate::metrics::{TrainingRecord, TrainingRecorder};
 use crate::model::Parameter;
 use crate::numeric::values::Values;
+use crate::numeric::weights::Weights;
 use crate::report::training::{ModelCompressed, Recovered, TrainingSummary, artefacts, table};
+use crate::report::writer::{self, Artefact};
 use crate::training::model_compression::{self, Methods};
 use crate::training::why::{self, Explanation};
 use crate::training::{self, Setup, StepReport, TrainingFailure, TrainingPlan};
@@ -21,14 +26,47 @@ pub(crate) fn run(
     explain: bool,
     again: Again,
 ) -> Result<Outcome, Failure> {
+    let Ran { record, summary, explanation, .. } = simulate(scenario, report, explain, again)?;
+    let explanation = explanation.as_ref();
+    let files = || artefacts(&scenario.plan, &record, &summary, explanation, &config::write(&scenario.file));
+    Ok(Outcome {
+        name: scenario.file.name.clone(),
+        json: json(&summary),
+        table: table(&summary, explanation),
+        artefacts: if report { files() } else { Vec::new() },
+    })
+}
+
+/// What came of a training run that did not fail.
+pub(crate) struct Ran {
+    /// What was recorded.
+    pub record: TrainingRecord,
+    /// Its numbers.
+    pub summary: TrainingSummary,
+    /// Why a step takes as long as it does.
+    pub explanation: Option<Explanation>,
+    /// What was learned, where anything was computed.
+    pub weights: Option<Weights>,
+}
+
+/// Trains, saves what is to be saved, and says why a step takes as long as it does.
+pub(crate) fn simulate(
+    scenario: &TrainingScenario,
+    report: bool,
+    explain: bool,
+    again: Again,
+) -> Result<Ran, Failure> {
     let name = &scenario.file.name;
     if scenario.file.numeric {
         // Nothing is computed of what would not fit.
         check_memory(scenario, again)?;
     }
-    let (record, failure, values) = train_keeping(scenario, name, report);
+    let Trained { record, failure, weights } = train(scenario, name, report);
     if let Some(why) = failure {
         return Err(Failure::Run(why));
+    }
+    if let (Some(path), Some(weights)) = (&scenario.file.training.save, &weights) {
+        save(path, weights, scenario.tokens())?;
     }
     if !scenario.file.numeric && overflows(&scenario.plan, &record) {
         check_memory(scenario, again)?;
@@ -47,26 +85,16 @@ pub(crate) fn run(
         notes.push(format!("`--explain` says why a step takes as long as it does: it has {events} events"));
         None
     };
-    let explanation = explanation.as_ref();
     let (disturbances, recovery) = (&scenario.disturbances, scenario.recovery.as_ref());
-    let compressed = match (&scenario.model_compression, &values) {
-        (Some(methods), Some(values)) => {
-            let weights = scenario.state().weights(&scenario.plan, values, 0);
-            Some(compress(scenario, methods, &weights)?)
-        }
+    let compressed = match (&scenario.model_compression, &weights) {
+        (Some(methods), Some(weights)) => Some(compress(scenario, methods, weights.parameters())?),
         _ => None,
     };
     let summary = TrainingSummary::new(name, &scenario.plan, &record, &notes)
         .compressed(compressed)
         .recovered(Recovered::of(&scenario.plan, &record, disturbances, recovery), &scenario.plan)
-        .explained(explanation);
-    let files = || artefacts(&scenario.plan, &record, &summary, explanation, &config::write(&scenario.file));
-    Ok(Outcome {
-        name: name.clone(),
-        json: json(&summary),
-        table: table(&summary, explanation),
-        artefacts: if report { files() } else { Vec::new() },
-    })
+        .explained(explanation.as_ref());
+    Ok(Ran { record, summary, explanation, weights })
 }
 
 /// An explanation simulates a step some ten times; larger ones are explained when asked for.
@@ -144,26 +172,34 @@ fn compress(
     Ok(ModelCompressed::of(&scenario.plan, methods, &rows))
 }
 
-/// Trains a scenario under a progress line, with one step kept whole where it is to be shown; what had been
-/// recorded stands if it fails.
-pub(crate) fn train(
-    scenario: &TrainingScenario,
-    name: &str,
-    shows: bool,
-) -> (TrainingRecord, Option<String>) {
-    let (record, failure, _) = train_keeping(scenario, name, shows);
-    (record, failure)
+/// Saves a trained model.
+fn save(path: &Path, weights: &Weights, tokens: Option<Tokens>) -> Result<(), Failure> {
+    for (path, bytes) in checkpoint::files(path, weights, tokens) {
+        let name = path.file_name().map_or(String::new(), |name| name.to_string_lossy().into_owned());
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let artefact = Artefact { name, bytes };
+        writer::write(folder, &[artefact]).map_err(|why| Failure::Files(why.to_string()))?;
+        eprintln!("saved: {}", path.display());
+    }
+    Ok(())
 }
 
-/// The same, with the numbers at the end.
-fn train_keeping(
-    scenario: &TrainingScenario,
-    name: &str,
-    shows: bool,
-) -> (TrainingRecord, Option<String>, Option<Values>) {
+/// What came of training.
+pub(crate) struct Trained {
+    /// What was recorded; what had been until then, if it failed.
+    pub record: TrainingRecord,
+    /// Why it failed.
+    pub failure: Option<String>,
+    /// What was learned, where anything was computed.
+    pub weights: Option<Weights>,
+}
+
+/// Trains a scenario under a progress line, with one step kept whole where it is to be shown; what had been
+/// recorded stands if it fails.
+pub(crate) fn train(scenario: &TrainingScenario, name: &str, shows: bool) -> Trained {
     let plan = &scenario.plan;
     let state = scenario.state();
-    let mut values: Option<Values> = scenario.values(&state);
+    let mut numbers: Option<Values> = scenario.values(&state);
     let mut progress = Progress::new(u64::from(plan.steps));
     let mut recorder = TrainingRecorder::new(
         plan.simulated_ranks().chain(plan.server_ranks()).collect(),
@@ -178,20 +214,23 @@ fn train_keeping(
     if !shows {
         recorder = recorder.without_whole_step();
     }
-    let (compute, numbers) = (&*scenario.compute, values.as_mut());
+    let (compute, values) = (&*scenario.compute, numbers.as_mut());
     let ran = match &scenario.recovery {
         None if !scenario.disturbances.any() => {
-            training::run(plan, &state, compute, scenario.network_model(), numbers, &mut recorder)
+            training::run(plan, &state, compute, scenario.network_model(), values, &mut recorder)
         }
         recovery => {
             let network = &*scenario.network;
             let setup = Setup { plan, compute, network, disturbances: &scenario.disturbances };
-            training::run_disturbed(&setup, recovery.as_ref(), numbers, &mut recorder)
+            training::run_disturbed(&setup, recovery.as_ref(), values, &mut recorder)
         }
     };
     let record = recorder.finish();
     progress.end(&format!("{name}: {} steps", record.steps.len()));
-    (record, ran.err().map(|failure| failure.to_string()), values)
+    let failure = ran.err().map(|failure| failure.to_string());
+    let last = record.plan_of(StepIndex(plan.steps - 1)).unwrap_or(plan);
+    let weights = numbers.filter(|_| failure.is_none()).map(|values| scenario.learned(last, &values));
+    Trained { record, failure, weights }
 }
 
 fn step_line(name: &str, steps: u32, step: &StepReport) -> String {

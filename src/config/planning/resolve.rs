@@ -275,6 +275,8 @@ impl PlanScenario {
                 gradient_clipping: plan.gradient_clipping,
                 bucket: Bytes(25 << 20),
                 evaluate_every: 0,
+                from: None,
+                save: None,
             },
             parallel,
             recompute,

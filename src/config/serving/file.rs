@@ -14,6 +14,7 @@ use crate::rng::Seed;
 use crate::serving::arrivals::{Arrivals, Lengths};
 use crate::serving::batching::BatchingSpec;
 use crate::serving::cost::Affine;
+use crate::serving::generation::Sampling;
 use crate::serving::routing::RoutingSpec;
 use crate::serving::slo::Slo;
 use crate::units::SimDuration;
@@ -83,6 +84,9 @@ pub struct Serving {
     /// What a step costs besides kernels: scheduling, sampling, building its inputs.
     #[serde(default)]
     pub overhead: SimDuration,
+    /// Which token follows, where answers are computed.
+    #[serde(default)]
+    pub sampling: Sampling,
     /// The paged KV cache.
     #[serde(default)]
     pub kv: KvKeys,
@@ -137,6 +141,10 @@ pub enum DecoderChoice {
     GptNeox(Sizes),
     /// The `config.json` of a model on Hugging Face.
     Huggingface(PathBuf),
+    /// A trained GPT: a `safetensors` file, or a folder with a `model.safetensors`.
+    Checkpoint(PathBuf),
+    /// What the workload's own `training:` trains.
+    Trained,
 }
 
 /// `disaggregation:`.
@@ -174,6 +182,8 @@ impl Default for KvKeys {
 pub enum Requests {
     /// Written out.
     List(Vec<ListedRequest>),
+    /// Real prompts, which a trained model answers.
+    Prompts(Vec<PromptKeys>),
     /// Drawn from distributions.
     Generate(Generated),
     /// A table of Azure's inference traces.
@@ -191,6 +201,19 @@ pub struct ListedRequest {
     pub arrival: SimDuration,
     /// Tokens of its prompt.
     pub prompt: u32,
+    /// Tokens of its answer.
+    pub output: u32,
+}
+
+/// A prompt.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PromptKeys {
+    /// When it arrives.
+    #[serde(default)]
+    pub arrival: SimDuration,
+    /// What it says.
+    pub prompt: String,
     /// Tokens of its answer.
     pub output: u32,
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::config::check::{Check, divisors};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::serving::file::{DecoderChoice, Requests, ServingFile};
+use crate::config::serving::words::{self, Trained, Words};
 use crate::config::{Diagnostics, Locations, Source, locate};
 use crate::hardware::Topology;
 use crate::ids::{DeviceId, Id, IdVec, ReplicaId};
@@ -31,6 +32,8 @@ pub struct ServingScenario {
     pub plan: ServingPlan,
     /// What is served, where it is more than a formula.
     pub served: Option<Served>,
+    /// Real prompts, where there are any.
+    pub words: Option<Words>,
     /// Rows of the trace that were left out.
     pub skipped_rows: usize,
     /// What the user should know and may not expect.
@@ -86,26 +89,57 @@ const SHOWN_ROWS: usize = 20;
 ///
 /// # Errors
 /// Every mistake, each where it stands.
-pub fn resolve(mut file: ServingFile, locations: &Locations) -> Result<ServingScenario, Diagnostics> {
+pub fn resolve(file: ServingFile, locations: &Locations) -> Result<ServingScenario, Diagnostics> {
+    resolve_after(None, file, locations)
+}
+
+/// The same where the workload trains a model before.
+///
+/// # Errors
+/// Every mistake, each where it stands.
+pub fn resolve_after(
+    trained: Option<&Trained>,
+    mut file: ServingFile,
+    locations: &Locations,
+) -> Result<ServingScenario, Diagnostics> {
     let mut check = Check::new(locations);
     let topology = file.topology.as_ref().and_then(|choice| check.topology(choice));
     check.numbers(&file);
-    let decoder = check.decoder(&mut file);
+    let model = check.decoder(&mut file, trained);
     if !check.mistakes.is_empty() {
         return Err(check.mistakes);
     }
     let context = file.serving.context.unwrap_or_else(|| {
-        decoder.as_ref().map_or(u32::MAX, |decoder| u32::try_from(decoder.context).unwrap_or(u32::MAX))
+        model.as_ref().map_or(u32::MAX, |model| u32::try_from(model.decoder.context).unwrap_or(u32::MAX))
     });
+    if let Some(gpt) = model.as_ref().and_then(|model| model.gpt.as_ref())
+        && u64::from(context) > gpt.sequence
+    {
+        let why = format!("the model has learned {} positions, not {context}", gpt.sequence);
+        check.wrong("serving.context", why, &format!("at most {} would do", gpt.sequence));
+    }
     file.serving.batching.fit(if context == u32::MAX { 0 } else { context });
-    let served = match decoder {
-        Some(decoder) => check.served(&file, decoder, topology.as_ref()),
+    let served = match &model {
+        Some(model) => check.served(&file, model.decoder.clone(), topology.as_ref()),
         None => None,
     };
     let replicas = check.replicas(&file, served.as_ref());
     let pool = check.pool(&file, served.as_ref(), context);
     let (Some(pool), true) = (pool, check.mistakes.is_empty()) else { return Err(check.mistakes) };
-    let (requests, skipped_rows) = check.requests(&file, context, &pool);
+    let limits = Limits { context, pool, longest: file.serving.batching.longest_prefill() };
+    let (requests, words, skipped_rows) = match &file.serving.requests {
+        Requests::Prompts(list) => {
+            let (requests, words) = check.prompts(&file, list, model.as_ref(), &limits);
+            (requests, words, 0)
+        }
+        _ => {
+            let (requests, skipped) = check.requests(&file, &limits);
+            (requests, None, skipped)
+        }
+    };
+    if requests.is_empty() && check.mistakes.is_empty() {
+        check.wrong("serving.requests", "there are no requests", "");
+    }
     if !check.mistakes.is_empty() {
         return Err(check.mistakes);
     }
@@ -122,7 +156,7 @@ pub fn resolve(mut file: ServingFile, locations: &Locations) -> Result<ServingSc
         handover,
         seed: file.seed,
     };
-    Ok(ServingScenario { plan, served, skipped_rows, notes: check.notes, file })
+    Ok(ServingScenario { plan, served, words, skipped_rows, notes: check.notes, file })
 }
 
 impl Check<'_> {
@@ -186,7 +220,7 @@ impl Check<'_> {
     }
 
     /// The shape of what is served.
-    fn decoder(&mut self, file: &mut ServingFile) -> Option<Decoder> {
+    fn decoder(&mut self, file: &mut ServingFile, trained: Option<&Trained>) -> Option<words::Served> {
         let (family, key, sizes) = match file.serving.model.as_ref()? {
             DecoderChoice::Llama(sizes) => (Family::Llama, "llama", sizes),
             DecoderChoice::Qwen2(sizes) => (Family::Qwen2, "qwen2", sizes),
@@ -194,7 +228,9 @@ impl Check<'_> {
             DecoderChoice::Mixtral(sizes) => (Family::Mixtral, "mixtral", sizes),
             DecoderChoice::Gpt2(sizes) => (Family::Gpt2, "gpt2", sizes),
             DecoderChoice::GptNeox(sizes) => (Family::GptNeox, "gpt_neox", sizes),
-            DecoderChoice::Huggingface(path) => return self.published(path),
+            DecoderChoice::Huggingface(path) => return self.published(path).map(words::Served::shape),
+            DecoderChoice::Checkpoint(path) => return self.saved(path),
+            DecoderChoice::Trained => return self.trained(trained),
         };
         let path = format!("serving.model.{key}");
         let Sizes { layers, hidden, heads, kv_heads, head_dim, ffn, vocabulary, context, .. } = *sizes;
@@ -218,7 +254,7 @@ impl Check<'_> {
                 "or set `head_dim`",
             );
         }
-        Some(family.decoder(sizes))
+        Some(words::Served::shape(family.decoder(sizes)))
     }
 
     fn published(&mut self, path: &Path) -> Option<Decoder> {
@@ -286,11 +322,34 @@ impl Check<'_> {
                 self.wrong("serving.replicas", why, &format!("at most {} fit", there / each));
             }
         }
+        if let Some(served) = served {
+            self.one_kind(&served.topology, roles.len() * each);
+        }
         let devices = |at: usize| match served {
             Some(_) => (at * each..(at + 1) * each).map(DeviceId::from_index).collect(),
             None => Vec::new(),
         };
         roles.into_iter().enumerate().map(|(at, role)| Replica { role, devices: devices(at) }).collect()
+    }
+
+    /// Steps are priced on one kind of device.
+    fn one_kind(&mut self, topology: &Topology, used: usize) {
+        let mut kinds: Vec<&str> = Vec::new();
+        for device in topology.devices().iter().take(used) {
+            if !kinds.contains(&device.spec.name.as_str()) {
+                kinds.push(&device.spec.name);
+            }
+        }
+        if kinds.len() > 1 {
+            let why = format!(
+                "replicas would be on devices of {} kinds, {}; they are priced as one kind",
+                kinds.len(),
+                kinds.join(" and ")
+            );
+            let first = topology.devices().iter().take_while(|device| device.spec.name == kinds[0]).count();
+            let help = format!("the first {first} devices are alike: use no more, or another topology");
+            self.wrong("topology", why, &help);
+        }
     }
 
     /// The blocks of a replica.
@@ -340,21 +399,17 @@ impl Check<'_> {
     }
 
     /// The requests, and how many rows were left out.
-    fn requests(&mut self, file: &ServingFile, context: u32, pool: &BlockPool) -> (Vec<Request>, usize) {
-        let limits = Limits { context, pool: *pool, longest: file.serving.batching.longest_prefill() };
+    fn requests(&mut self, file: &ServingFile, limits: &Limits) -> (Vec<Request>, usize) {
         let (mut requests, skipped) = match &file.serving.requests {
-            Requests::List(_) | Requests::Generate(_) => (self.made(file, &limits), 0),
             Requests::Azure(path) => {
-                self.request_trace("serving.requests.azure", file, path, &limits, readers::azure)
+                self.request_trace("serving.requests.azure", file, path, limits, readers::azure)
             }
             Requests::Mooncake(path) => {
-                self.request_trace("serving.requests.mooncake", file, path, &limits, readers::mooncake)
+                self.request_trace("serving.requests.mooncake", file, path, limits, readers::mooncake)
             }
+            _ => (self.made(file, limits), 0),
         };
         requests.truncate(file.serving.limit.map_or(usize::MAX, |limit| limit as usize));
-        if requests.is_empty() && self.mistakes.is_empty() {
-            self.wrong("serving.requests", "there are no requests", "");
-        }
         (requests, skipped)
     }
 
@@ -413,7 +468,9 @@ impl Check<'_> {
                     self.wrong("serving.requests.generate", why, &help);
                 }
             }
-            Requests::Azure(_) | Requests::Mooncake(_) => unreachable!("traces are read"),
+            Requests::Prompts(_) | Requests::Azure(_) | Requests::Mooncake(_) => {
+                unreachable!("prompts and traces are read")
+            }
         }
         requests
     }
@@ -485,7 +542,7 @@ impl Check<'_> {
 }
 
 /// What a request must keep to, to be served at all.
-struct Limits {
+pub(super) struct Limits {
     context: u32,
     pool: BlockPool,
     longest: Option<u32>,
@@ -493,7 +550,7 @@ struct Limits {
 
 impl Limits {
     /// What is wrong with a request, and what would do.
-    fn check(&self, request: &Request) -> Result<(), (String, String)> {
+    pub(super) fn check(&self, request: &Request) -> Result<(), (String, String)> {
         let tokens = request.tokens();
         let room = self.pool.total() * u64::from(self.pool.block());
         if tokens > u64::from(self.context) {

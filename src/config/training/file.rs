@@ -42,7 +42,7 @@ pub struct TrainingFile {
     /// What it learns from.
     #[serde(default)]
     pub data: Data,
-    /// What prepares the data while it is trained on, where `data: preparation`.
+    /// What prepares the data, where `data: preparation` (while it is trained on) or `data: prepared` (before).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preparation: Option<Preparation>,
     /// How it is trained.
@@ -113,6 +113,8 @@ pub enum Data {
     Points(Points),
     /// What the workload's `preparation:` makes, as it makes it.
     Preparation,
+    /// The same, once all of it is there.
+    Prepared,
     /// `{path: my.txt}`: a text of your own, in short.
     Path(PathBuf),
 }
@@ -123,7 +125,7 @@ impl Data {
         match self {
             Data::Text(text) => Some(&text.path),
             Data::Path(path) => Some(path),
-            Data::Cicero | Data::Wine | Data::Points(_) | Data::Preparation => None,
+            Data::Cicero | Data::Wine | Data::Points(_) | Data::Preparation | Data::Prepared => None,
         }
     }
 }
@@ -178,6 +180,13 @@ pub struct Training {
     /// Steps between two measurements of the held-out loss; the last step is always measured.
     #[serde(default = "fifty")]
     pub evaluate_every: u32,
+    /// Weights to start from: a `safetensors` file, or a folder with a `model.safetensors`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<PathBuf>,
+    /// Where the trained weights are saved, seen from the working folder: a `.safetensors` file, or a folder,
+    /// which then has a `config.json` too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub save: Option<PathBuf>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use crate::collective::Collective;
 use crate::compute::ComputeSpec;
 use crate::config::check::{Check, divisors};
-use crate::config::preparation;
+use crate::config::checkpoint::{self, Tokens};
 use crate::config::preparation::file::{NetworkFidelityKeys, Preparation, PreparationFile};
+use crate::config::preparation::{self, PreparationScenario};
 use crate::config::training::disturbances::CheckpointKeys;
 use crate::config::training::file::{Data, Fold, TrainingFile};
 use crate::config::{Diagnostics, Locations, locate};
@@ -18,8 +19,10 @@ use crate::model::Model;
 use crate::network::{NetworkModel, NetworkSpec, links_of};
 use crate::numeric::batches::Batches;
 use crate::numeric::values::Values;
+use crate::numeric::weights::Weights;
 use crate::parallel::Mesh;
 use crate::preparation::PreparationOutcome;
+use crate::preparation::tokenizer::Tokenizer;
 use crate::rng::Seed;
 use crate::training::compression::CompressionSpec;
 use crate::training::disturbance::Disturbances;
@@ -30,7 +33,7 @@ use crate::training::schedule::Pass;
 use crate::training::state::State;
 use crate::training::zero::Zero;
 use crate::training::{TrainingPlan, even_stages};
-use crate::units::Cycles;
+use crate::units::{Cycles, SimTime};
 
 /// A training workload with every question answered.
 #[derive(Debug, Clone)]
@@ -45,6 +48,10 @@ pub struct TrainingScenario {
     pub network: NetworkSpec,
     /// What it learns from, when it is computed.
     pub data: Option<LoadedData>,
+    /// What prepared the data, where a preparation did.
+    pub prepared: Option<Arc<Prepared>>,
+    /// The weights that it starts from, where it does not start anew.
+    pub start: Option<Arc<Weights>>,
     /// What goes wrong.
     pub disturbances: Disturbances,
     /// How it recovers from failures.
@@ -55,6 +62,15 @@ pub struct TrainingScenario {
     pub seed: Seed,
     /// What the user should know and may not expect.
     pub notes: Vec<String>,
+}
+
+/// A preparation and what came of it.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// What was asked.
+    pub scenario: PreparationScenario,
+    /// What came of it.
+    pub outcome: PreparationOutcome,
 }
 
 /// Data that has been read.
@@ -94,7 +110,9 @@ pub fn resolve_on(
     let (micro_batch, micro_batches) = check.batch(&file);
     let prepared = check.prepared(&file, locations);
     let data = match &prepared {
-        Some(outcome) => file.numeric.then(|| LoadedData::Sequences(outcome.prepared.sequences.clone())),
+        Some(prepared) => {
+            file.numeric.then(|| LoadedData::Sequences(prepared.outcome.prepared.sequences.clone()))
+        }
         None if file.numeric => check.data(&file),
         None => None,
     };
@@ -106,6 +124,7 @@ pub fn resolve_on(
     };
     let servers = file.parallel.sync.server().map_or(0, |server| server.servers);
     check.mesh(&file, mesh, servers, topology.as_deref());
+    let start = check.start(&file);
     let stages = check.stages(&file);
     let computed = [Precision::F32, Precision::Bf16, Precision::F16, Precision::F8];
     if file.numeric && !computed.contains(&file.training.precision) {
@@ -156,7 +175,7 @@ pub fn resolve_on(
         algorithm: file.parallel.collective.clone(),
         optimizer: file.training.optimizer.clone(),
         clip: file.training.gradient_clipping,
-        input: prepared.as_ref().map(|outcome| outcome.ready().into()),
+        input: prepared.as_ref().map(|prepared| prepared.ready(&file.data)),
     };
     check.policies(&plan, &file);
     if !check.mistakes.is_empty() {
@@ -207,6 +226,8 @@ pub fn resolve_on(
         notes: check.notes,
         plan,
         data,
+        start,
+        prepared: prepared.map(Arc::new),
         file,
     })
 }
@@ -223,7 +244,23 @@ fn folds(plan: &TrainingPlan) -> bool {
         && !["gossip", "parameter_server"].contains(&plan.sync.name())
 }
 
+impl Prepared {
+    /// When each sequence can be trained on.
+    fn ready(&self, data: &Data) -> Arc<[SimTime]> {
+        let ready = self.outcome.ready();
+        match data {
+            Data::Prepared => vec![self.outcome.makespan; ready.len()].into(),
+            _ => ready.into(),
+        }
+    }
+}
+
 impl TrainingScenario {
+    /// What turned text into the tokens that it learns from, where a preparation did.
+    pub fn tokenizer(&self) -> Option<&Tokenizer> {
+        self.prepared.as_ref()?.outcome.tokenizer.as_ref()
+    }
+
     /// The slots of the run.
     pub fn state(&self) -> State {
         State::new(&self.plan)
@@ -254,13 +291,86 @@ impl TrainingScenario {
     /// The numbers at the start of the run; nothing when it is only timed.
     pub fn values(&self, state: &State) -> Option<Values> {
         let batches = self.batches()?;
-        let slots = state.initial_values(&self.plan, self.seed);
+        let slots = match &self.start {
+            Some(start) => state.values_of(&self.plan, |parameter| start.of(&parameter.name).to_vec()),
+            None => state.initial_values(&self.plan, self.seed),
+        };
         let values = Values::new(slots, batches, self.plan.optimizer.clone(), self.plan.steps);
         Some(values.in_precision(self.plan.precision))
     }
 }
 
+impl TrainingScenario {
+    /// What a run has learned, whole; `plan` is the one that its last step had. Replicas that went on by
+    /// themselves are averaged.
+    pub fn learned(&self, plan: &TrainingPlan, values: &Values) -> Weights {
+        let state = State::new(plan);
+        let replicas =
+            if ["all_reduce", "parameter_server"].contains(&plan.sync.name()) { 1 } else { plan.mesh.data };
+        let of = |replica| Weights::new(plan.model.clone(), state.weights(plan, values, replica));
+        Weights::mean((0..replicas).map(of).collect())
+    }
+
+    /// How the tokens that the model learned are read.
+    pub fn tokens(&self) -> Option<Tokens> {
+        match self.data.as_ref()? {
+            LoadedData::Text(_) => Some(Tokens::Bytes),
+            LoadedData::Sequences(_) => Some(Tokens::Prepared),
+            LoadedData::Wine | LoadedData::Points(..) => None,
+        }
+    }
+}
+
+/// As many tensors that do not fit are named; more are counted.
+const SHOWN_TENSORS: usize = 8;
+
 impl Check<'_> {
+    /// The weights that training starts from, where they are given; also, whether they can be saved.
+    fn start(&mut self, file: &TrainingFile) -> Option<Arc<Weights>> {
+        const NOTHING: &str = "nothing is computed (`numeric: false`), so there are no weights";
+        if !file.numeric && file.training.save.is_some() {
+            self.wrong("training.save", NOTHING, "set `numeric: true`, or leave the key out");
+        }
+        let path = file.training.from.as_ref()?;
+        if !file.numeric {
+            self.wrong("training.from", NOTHING, "set `numeric: true`, or leave the key out");
+            return None;
+        }
+        let checkpoint = match checkpoint::find(path, self.locations.source()) {
+            Ok(checkpoint) => checkpoint,
+            Err(why) => {
+                let help = "a path is seen from the workload's folder, then from the working folder";
+                self.wrong("training.from", why, help);
+                return None;
+            }
+        };
+        if let (Some(Model::Gpt(theirs)), Model::Gpt(ours)) = (&checkpoint.model, &file.model)
+            && theirs.heads != ours.heads
+        {
+            // Shapes do not tell heads.
+            let why = format!("`{}` has {} heads, the model {}", checkpoint.name, theirs.heads, ours.heads);
+            self.wrong("model.gpt.heads", why, &format!("set `heads: {}`", theirs.heads));
+        }
+        match checkpoint.weights(&file.model) {
+            Ok(weights) => Some(Arc::new(weights)),
+            Err(wrong) => {
+                let more = wrong.len().saturating_sub(SHOWN_TENSORS);
+                let help = checkpoint.model.as_ref().map_or(String::new(), |model| {
+                    let json = serde_json::to_string(model).expect("a model is plain data");
+                    format!("it is the checkpoint of `model: {json}`")
+                });
+                let tail = if more > 0 { format!("; {more} more do not fit") } else { String::new() };
+                for (at, why) in wrong.iter().take(SHOWN_TENSORS).enumerate() {
+                    let last = at + 1 == wrong.len().min(SHOWN_TENSORS);
+                    let tail = if last { tail.as_str() } else { "" };
+                    let message = format!("`{}` does not fit the model: {why}{tail}", checkpoint.name);
+                    self.wrong("training.from", message, if last { &help } else { "" });
+                }
+                None
+            }
+        }
+    }
+
     pub(in crate::config) fn model(&mut self, model: &Model) {
         self.model_at("model", model);
     }
@@ -403,9 +513,9 @@ impl Check<'_> {
     }
 
     /// What the workload's preparation makes, and when: it is really run.
-    fn prepared(&mut self, file: &TrainingFile, locations: &Locations) -> Option<PreparationOutcome> {
+    fn prepared(&mut self, file: &TrainingFile, locations: &Locations) -> Option<Prepared> {
         let Some(keys) = file.preparation.as_ref() else {
-            if matches!(file.data, Data::Preparation) {
+            if matches!(file.data, Data::Preparation | Data::Prepared) {
                 self.wrong(
                     "data",
                     "there is no `preparation:` to take data from",
@@ -414,7 +524,7 @@ impl Check<'_> {
             }
             return None;
         };
-        if !matches!(file.data, Data::Preparation) {
+        if !matches!(file.data, Data::Preparation | Data::Prepared) {
             self.wrong("preparation", "nobody trains on what is prepared", "set `data: preparation`");
         }
         if !file.disturbances.is_empty() || file.checkpoint.is_some() || file.parallel.sync.server().is_some()
@@ -436,20 +546,22 @@ impl Check<'_> {
             self.wrong("preparation.sequence", why, "");
             return None;
         }
-        let outcome = self.run_preparation(file, keys, locations)?;
+        let prepared = self.run_preparation(file, keys, locations)?;
+        let outcome = &prepared.outcome;
         if u64::from(outcome.prepared.vocabulary) > gpt.vocabulary {
             let made = outcome.prepared.vocabulary;
             let why =
                 format!("the preparation makes {made} different tokens, the model knows {}", gpt.vocabulary);
             self.wrong("model.gpt.vocabulary", why, "");
         }
+        let when = if matches!(file.data, Data::Prepared) { "before" } else { "while" };
         self.notes.push(format!(
-            "{} sequences are prepared in {} by {} workers while they are trained on; the held-out loss is theirs",
+            "{} sequences are prepared in {} by {} workers {when} they are trained on; the held-out loss is theirs",
             outcome.prepared.sequences.len(),
             outcome.makespan,
             keys.workers
         ));
-        Some(outcome)
+        Some(prepared)
     }
 
     fn run_preparation(
@@ -457,7 +569,7 @@ impl Check<'_> {
         file: &TrainingFile,
         keys: &Preparation,
         locations: &Locations,
-    ) -> Option<PreparationOutcome> {
+    ) -> Option<Prepared> {
         let preparation = PreparationFile {
             name: file.name.clone(),
             description: None,
@@ -472,9 +584,10 @@ impl Check<'_> {
                 return None;
             }
         };
-        self.notes.extend(scenario.notes);
+        self.notes.extend(scenario.notes.iter().cloned());
         let ran = crate::preparation::run(&scenario.plan);
-        ran.map_err(|failure| self.wrong("preparation", failure.to_string(), "")).ok()
+        let ran = ran.map_err(|failure| self.wrong("preparation", failure.to_string(), ""));
+        ran.ok().map(|outcome| Prepared { scenario, outcome })
     }
 
     fn data(&mut self, file: &TrainingFile) -> Option<LoadedData> {

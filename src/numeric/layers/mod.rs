@@ -22,4 +22,5 @@ pub mod linear;
 pub mod pointwise;
 pub mod rearrange;
 pub mod relu;
+pub mod serial;
 pub mod squared_error;

@@ -5,12 +5,13 @@ mod figures;
 mod summary;
 mod table;
 
-pub use summary::{Goodput, KvUse, ServingSummary, Spread, Throughput};
+pub use summary::{Answered, Goodput, KvUse, ServingSummary, Spread, Throughput};
+use table::SHOWN_ANSWERS;
 pub use table::{describe, table};
 
 use std::fmt::Write as _;
 
-use crate::report::html::{Block, Section, page};
+use crate::report::html::{Block, Chapter, Section, page};
 use crate::report::writer::Artefact;
 use crate::serving::slo::Slo;
 use crate::serving::{ServingOutcome, ServingPlan};
@@ -23,26 +24,36 @@ pub fn artefacts(
     summary: &ServingSummary,
     scenario: &str,
 ) -> Vec<Artefact> {
-    let figures = figures::all(plan, outcome, slo);
-    let json = serde_json::to_string_pretty(summary).expect("a summary is plain data");
-    let mut sections =
-        vec![Section { title: "Summary".into(), blocks: vec![Block::Preformatted(table(summary))] }];
-    sections.extend(figures.iter().map(|figure| Section {
-        title: figure.title.into(),
-        blocks: vec![Block::Figure { caption: figure.caption.into(), svg: figure.svg.clone() }],
-    }));
+    let Chapter { mut sections, files } = chapter(plan, outcome, slo, summary);
     sections.push(Section {
         title: "The scenario, defaults filled in".into(),
         blocks: vec![Block::Preformatted(scenario.to_owned())],
     });
-    let mut files = vec![
+    let json = serde_json::to_string_pretty(summary).expect("a summary is plain data");
+    let own = [
         Artefact::text("report.html", page(&format!("trainyard: {}", summary.name), &sections)),
         Artefact::text("summary.json", json + "\n"),
-        Artefact::text("requests.csv", requests(plan, outcome)),
     ];
+    own.into_iter().chain(files).collect()
+}
+
+/// What a page says of a serving run, with the files beside it.
+pub fn chapter(plan: &ServingPlan, outcome: &ServingOutcome, slo: &Slo, summary: &ServingSummary) -> Chapter {
+    let figures = figures::all(plan, outcome, slo);
+    let mut sections =
+        vec![Section { title: "Summary".into(), blocks: vec![Block::Preformatted(table(summary))] }];
+    if let Some(answers) = summary.answers.as_ref().filter(|answers| answers.len() > SHOWN_ANSWERS) {
+        let all = table::conversation(answers, answers.len());
+        sections.push(Section { title: "Answers".into(), blocks: vec![Block::Preformatted(all)] });
+    }
+    sections.extend(figures.iter().map(|figure| Section {
+        title: figure.title.into(),
+        blocks: vec![Block::Figure { caption: figure.caption.into(), svg: figure.svg.clone() }],
+    }));
+    let mut files = vec![Artefact::text("requests.csv", requests(plan, outcome))];
     files
         .extend(figures.into_iter().map(|figure| Artefact::text(format!("{}.svg", figure.name), figure.svg)));
-    files
+    Chapter { sections, files }
 }
 
 /// What became of each request, a row each; times in seconds.

@@ -47,12 +47,33 @@ pub struct ServingSummary {
     pub steps: u64,
     /// Share of the time that first stages were busy, mean over replicas.
     pub utilization: f64,
+    /// What prompts were answered with, where answers are computed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answers: Option<Vec<Answered>>,
     /// Rows of the trace that were left out.
     pub skipped_rows: usize,
     /// Events processed.
     pub events: u64,
     /// What the reader should know.
     pub notes: Vec<String>,
+}
+
+/// A prompt and its answer. Every answer is the one that the prompt gets when nothing else is computed: where one is
+/// not, the run has failed.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Answered {
+    /// What was asked.
+    pub prompt: String,
+    /// What was answered; bytes that are no UTF-8 are replaced.
+    pub answer: String,
+    /// The answer's tokens.
+    pub tokens: Vec<u32>,
+    /// Time to its first token.
+    pub ttft_s: f64,
+    /// Until its last.
+    pub e2e_s: f64,
+    /// Times that it was preempted.
+    pub preemptions: u32,
 }
 
 /// How a time is spread. Percentiles are numpy's: between two ranks, a line.
@@ -161,11 +182,35 @@ impl ServingSummary {
             preemptions: outcome.requests.iter().map(|record| u64::from(record.preemptions)).sum(),
             recomputed_tokens: outcome.recomputed,
             steps: replicas().map(|replica| replica.steps).sum(),
+            answers: None,
             utilization: replicas().map(|replica| replica.busy.seconds()).sum::<f64>() / span,
             skipped_rows,
             events: outcome.events,
             notes: notes.to_vec(),
         }
+    }
+}
+
+impl ServingSummary {
+    /// With what prompts were answered, in order of their requests: texts and tokens.
+    pub fn answered(
+        mut self,
+        plan: &ServingPlan,
+        outcome: &ServingOutcome,
+        answers: Vec<(String, String, Vec<u32>)>,
+    ) -> Self {
+        let served = plan.requests.iter().zip(outcome.requests.iter());
+        let answer =
+            |((request, record), (prompt, answer, tokens)): ((&Request, &RequestRecord), _)| Answered {
+                prompt,
+                answer,
+                tokens,
+                ttft_s: record.first_token.since(request.arrival).seconds(),
+                e2e_s: record.finish.since(request.arrival).seconds(),
+                preemptions: record.preemptions,
+            };
+        self.answers = Some(served.zip(answers).map(answer).collect());
+        self
     }
 }
 

@@ -1,6 +1,6 @@
 //! A serving run as aligned text, for a terminal.
 
-use crate::report::serving::{ServingSummary, Spread};
+use crate::report::serving::{Answered, ServingSummary, Spread};
 use crate::report::table::{facts, grouped};
 use crate::serving::{Request, ServingPlan};
 use crate::units::{Bytes, SimDuration};
@@ -61,7 +61,46 @@ pub fn table(summary: &ServingSummary) -> String {
         row("rows left out", summary.skipped_rows.to_string());
     }
     row("steps, events", format!("{}, {}", grouped(summary.steps), grouped(summary.events)));
-    facts(&summary.name, &rows, &summary.notes)
+    if let Some(answers) = &summary.answers {
+        row("answers", format!("{}, each as its prompt alone is answered", answers.len()));
+    }
+    let text = facts(&summary.name, &rows, &summary.notes);
+    match &summary.answers {
+        Some(answers) => {
+            text + "\n" + &conversation(&answers[..answers.len().min(SHOWN_ANSWERS)], answers.len())
+        }
+        None => text,
+    }
+}
+
+/// A terminal shows as many answers; the report and the JSON have all.
+pub(super) const SHOWN_ANSWERS: usize = 16;
+
+/// Prompts and their answers, of so many in all.
+pub(super) fn conversation(answers: &[Answered], all: usize) -> String {
+    let mut text = String::new();
+    for answer in answers {
+        let again = if answer.preemptions > 0 {
+            format!(", preempted {} times", answer.preemptions)
+        } else {
+            String::new()
+        };
+        text += &format!("  {} → {}\n", one_line(&answer.prompt), one_line(&answer.answer));
+        let (first, last) = (time(answer.ttft_s), time(answer.e2e_s));
+        text += &format!(
+            "    {} tokens, the first after {first}, the last after {last}{again}\n",
+            answer.tokens.len()
+        );
+    }
+    if answers.len() < all {
+        text += &format!("  and {} more\n", all - answers.len());
+    }
+    text
+}
+
+/// A text in quotes, ends of lines and the like as Rust writes them.
+fn one_line(text: &str) -> String {
+    format!("{text:?}")
 }
 
 /// What a plan means, before it is run.

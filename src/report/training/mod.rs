@@ -15,7 +15,7 @@ pub use why::Why;
 
 use crate::metrics::{Breakdown, Part, TrainingRecord};
 use crate::report::figure::{Hue, Svg};
-use crate::report::html::{Block, Section, page};
+use crate::report::html::{Block, Chapter, Section, page};
 use crate::report::perfetto;
 use crate::report::writer::Artefact;
 use crate::trace::Activity;
@@ -30,19 +30,43 @@ pub fn artefacts(
     explanation: Option<&Explanation>,
     scenario: &str,
 ) -> Vec<Artefact> {
-    let figures = drawn(plan, record, summary, explanation);
+    let Chapter { mut sections, files } = chapter(plan, record, summary, explanation);
+    sections.push(Section {
+        title: "The scenario, defaults filled in".into(),
+        blocks: vec![Block::Preformatted(scenario.to_owned())],
+    });
     let json = serde_json::to_string_pretty(summary).expect("a summary is plain data");
-    let mut files = vec![
-        Artefact::text("report.html", html(summary, explanation, scenario, &figures)),
+    let own = [
+        Artefact::text("report.html", page(&format!("trainyard: {}", summary.name), &sections)),
         Artefact::text("summary.json", json + "\n"),
     ];
+    own.into_iter().chain(files).collect()
+}
+
+/// What a page says of a training run, with the files beside it.
+pub fn chapter(
+    plan: &TrainingPlan,
+    record: &TrainingRecord,
+    summary: &TrainingSummary,
+    explanation: Option<&Explanation>,
+) -> Chapter {
+    let figures = drawn(plan, record, summary, explanation);
+    let mut sections = vec![Section {
+        title: "Summary".into(),
+        blocks: vec![Block::Preformatted(table(summary, explanation))],
+    }];
+    sections.extend(figures.iter().map(|figure| Section {
+        title: figure.title.into(),
+        blocks: vec![Block::Figure { caption: figure.caption.clone(), svg: figure.svg.to_string() }],
+    }));
+    let mut files = Vec::new();
     if let Some(step) = &record.shown {
         files.push(Artefact::text("trace.json", perfetto::trace(step, plan)));
     }
     files.extend(
         figures.into_iter().map(|figure| Artefact::text(format!("{}.svg", figure.name), figure.svg.as_str())),
     );
-    files
+    Chapter { sections, files }
 }
 
 /// A figure with its file's name and what it shows.
@@ -129,27 +153,6 @@ fn drawn(
         );
     }
     all
-}
-
-fn html(
-    summary: &TrainingSummary,
-    explanation: Option<&Explanation>,
-    scenario: &str,
-    figures: &[Figure],
-) -> String {
-    let mut sections = vec![Section {
-        title: "Summary".into(),
-        blocks: vec![Block::Preformatted(table(summary, explanation))],
-    }];
-    sections.extend(figures.iter().map(|figure| Section {
-        title: figure.title.into(),
-        blocks: vec![Block::Figure { caption: figure.caption.clone(), svg: figure.svg.to_string() }],
-    }));
-    sections.push(Section {
-        title: "The scenario, defaults filled in".into(),
-        blocks: vec![Block::Preformatted(scenario.to_owned())],
-    });
-    page(&format!("trainyard: {}", summary.name), &sections)
 }
 
 /// Parts that any of these steps spent time on.

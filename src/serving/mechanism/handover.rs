@@ -8,8 +8,9 @@
 //! replica: flows that share links with all others.
 
 use crate::engine::EventClass;
-use crate::ids::{ReplicaId, RequestId};
+use crate::ids::{BlockId, ReplicaId, RequestId};
 use crate::network::Flow;
+use crate::serving::generation::Held;
 use crate::serving::mechanism::{Event, Handover, Serving};
 use crate::serving::view::Phase;
 use crate::units::{Bytes, SimTime};
@@ -22,10 +23,10 @@ pub(super) struct Transfer {
     /// Flows that have not arrived.
     flows: u32,
     /// Blocks that are kept at the source until they have.
-    kept: u64,
+    kept: Vec<BlockId>,
 }
 
-impl Serving<'_> {
+impl Serving<'_, '_> {
     /// A prompt is computed: another replica is chosen for the answer.
     pub(super) fn hand_over(&mut self, now: SimTime, from: ReplicaId, request: RequestId) {
         let spec = &self.plan.requests[request];
@@ -69,7 +70,9 @@ impl Serving<'_> {
         self.account(now, to, |pool| assert!(pool.take(blocks), "there is room"));
         self.sites[to].arriving += 1;
         let progress = &mut self.progress[request];
-        let kept = u64::from(std::mem::replace(&mut progress.held, blocks as u32));
+        progress.held = blocks as u32;
+        let kept = std::mem::take(&mut self.tables[request]);
+        self.sites[to].free.extend(&mut self.tables[request], progress.held);
         let Handover { topology, bytes_per_token } =
             self.plan.handover.as_ref().expect("prefill and decode are apart");
         let bytes = bytes_per_token.get() * u64::from(progress.computed);
@@ -106,17 +109,23 @@ impl Serving<'_> {
             transfer.flows -= 1;
             if transfer.flows == 0 {
                 let transfer = self.transfers.remove(&request).expect("just seen");
-                self.arrived(now, request, &transfer);
+                self.arrived(now, request, transfer);
             }
         }
         self.watch_network();
     }
 
     /// All keys and values of a request have arrived: it runs there from now on.
-    fn arrived(&mut self, now: SimTime, request: RequestId, transfer: &Transfer) {
+    fn arrived(&mut self, now: SimTime, request: RequestId, transfer: Transfer) {
         let record = &mut self.outcome.requests[request];
         record.handed_over = now.since(record.first_token);
-        self.account(now, transfer.from, |pool| pool.give(transfer.kept));
+        if let Some(answers) = &mut self.answers {
+            let from = Held { replica: transfer.from, table: &transfer.kept };
+            let to = Held { replica: transfer.to, table: &self.tables[request] };
+            answers.handed_over(from, to, self.progress[request].computed);
+        }
+        self.account(now, transfer.from, |pool| pool.give(transfer.kept.len() as u64));
+        self.sites[transfer.from].free.give(transfer.kept);
         let progress = &mut self.progress[request];
         progress.phase = Phase::Running;
         let site = &mut self.sites[transfer.to];

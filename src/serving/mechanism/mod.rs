@@ -13,13 +13,14 @@ use rustc_hash::FxHashMap;
 
 use crate::engine::{EventClass, EventHandle, EventQueue};
 use crate::hardware::Topology;
-use crate::ids::{DeviceId, FlowId, Id, IdVec, ReplicaId, RequestId};
+use crate::ids::{BlockId, DeviceId, FlowId, Id, IdVec, ReplicaId, RequestId};
 use crate::network::NetworkModel;
 use crate::rng::Seed;
 use crate::serving::Request;
 use crate::serving::batching::BatchingSpec;
 use crate::serving::cost::{StepCost, StepShape};
-use crate::serving::kv::BlockPool;
+use crate::serving::generation::Answers;
+use crate::serving::kv::{BlockPool, FreeBlocks};
 use crate::serving::outcome::{ReplicaRecord, RequestRecord, ServingOutcome, State};
 use crate::serving::routing::{ReplicaView, RoutingSpec};
 use crate::serving::view::{Phase, Place, Progress};
@@ -115,8 +116,33 @@ pub fn run(
     cost: &mut dyn StepCost,
     network: Option<Box<dyn NetworkModel>>,
 ) -> Result<ServingOutcome, ServingFailure> {
+    serve(plan, cost, network, None)
+}
+
+/// The same, and computes the tokens as it goes.
+///
+/// # Errors
+/// When the policy leaves requests waiting for ever.
+///
+/// # Panics
+/// As [`run`] does.
+pub fn answer(
+    plan: &ServingPlan,
+    cost: &mut dyn StepCost,
+    network: Option<Box<dyn NetworkModel>>,
+    answers: &mut dyn Answers,
+) -> Result<ServingOutcome, ServingFailure> {
+    serve(plan, cost, network, Some(answers))
+}
+
+fn serve(
+    plan: &ServingPlan,
+    cost: &mut dyn StepCost,
+    network: Option<Box<dyn NetworkModel>>,
+    answers: Option<&mut dyn Answers>,
+) -> Result<ServingOutcome, ServingFailure> {
     assert!(plan.requests.iter().is_sorted_by_key(|request| request.arrival), "requests come in order");
-    let mut serving = Serving::new(plan, cost, network);
+    let mut serving = Serving::new(plan, cost, network, answers);
     serving.expect_arrival(RequestId(0));
     while let Some((now, event)) = serving.queue.pop() {
         match event {
@@ -137,11 +163,15 @@ enum Event {
     Decide(ReplicaId),
 }
 
-struct Serving<'a> {
+struct Serving<'a, 'g> {
     plan: &'a ServingPlan,
     cost: &'a mut dyn StepCost,
+    /// What steps compute, where anything is computed.
+    answers: Option<&'a mut (dyn Answers + 'g)>,
     queue: EventQueue<Event>,
     progress: IdVec<RequestId, Progress>,
+    /// The blocks that each request holds, in the order of its tokens.
+    tables: IdVec<RequestId, Vec<BlockId>>,
     last_token: IdVec<RequestId, SimTime>,
     sites: IdVec<ReplicaId, Site>,
     /// Asked when requests arrive.
@@ -167,6 +197,7 @@ struct Site {
     devices: Vec<DeviceId>,
     policy: BatchingSpec,
     pool: BlockPool,
+    free: FreeBlocks,
     waiting: BTreeMap<Place, RequestId>,
     running: Vec<RequestId>,
     /// Requests whose keys and values are elsewhere until there is room here.
@@ -214,11 +245,12 @@ impl Router {
     }
 }
 
-impl<'a> Serving<'a> {
+impl<'a, 'g> Serving<'a, 'g> {
     fn new(
         plan: &'a ServingPlan,
         cost: &'a mut dyn StepCost,
         network: Option<Box<dyn NetworkModel>>,
+        answers: Option<&'a mut (dyn Answers + 'g)>,
     ) -> Self {
         let stages = cost.stages();
         let site = |replica: &Replica| Site {
@@ -226,6 +258,7 @@ impl<'a> Serving<'a> {
             devices: replica.devices.clone(),
             policy: plan.batching.clone(),
             pool: plan.pool,
+            free: FreeBlocks::default(),
             waiting: BTreeMap::new(),
             running: Vec::new(),
             inbound: VecDeque::new(),
@@ -242,8 +275,10 @@ impl<'a> Serving<'a> {
         Serving {
             plan,
             cost,
+            answers,
             queue: EventQueue::new(),
             progress: IdVec::filled(Progress::default(), count),
+            tables: IdVec::filled(Vec::new(), count),
             last_token: IdVec::filled(SimTime::ZERO, count),
             sites: plan.replicas.iter().map(site).collect(),
             entry: Router::new(plan, plan.seed, [Role::Whole, Role::Prefill]),
@@ -330,6 +365,7 @@ impl<'a> Serving<'a> {
         }
         for (id, site) in self.sites.enumerate() {
             assert_eq!(site.pool.used(), 0, "{id} keeps blocks although every request is done");
+            assert!(site.free.are_whole(), "a block of {id} was lost, or given back twice");
             assert_eq!(site.queued_tokens, 0, "{id} keeps tokens queued although every request is done");
         }
         self.outcome.replicas = self.sites.iter().map(|site| site.record).collect();

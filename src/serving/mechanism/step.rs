@@ -2,11 +2,12 @@
 
 use crate::engine::EventClass;
 use crate::ids::{ReplicaId, RequestId};
+use crate::serving::generation::Part;
 use crate::serving::mechanism::{Event, Role, Serving};
 use crate::serving::view::{Phase, ServingView, Slice};
 use crate::units::SimTime;
 
-impl Serving<'_> {
+impl Serving<'_, '_> {
     /// Asks the policy of a replica, if a step could begin.
     pub(super) fn decide(&mut self, now: SimTime, replica: ReplicaId) {
         let site = &mut self.sites[replica];
@@ -60,6 +61,7 @@ impl Serving<'_> {
         site.queued_tokens -= backlog;
         self.state.running -= 1;
         self.account(now, replica, |pool| pool.give(held));
+        self.sites[replica].free.give(std::mem::take(&mut self.tables[request]));
         self.joined.1 -= 1;
         self.wait(replica, request, self.joined.1);
     }
@@ -81,6 +83,7 @@ impl Serving<'_> {
                 assert!(pool.take(taken), "`{name}` takes {taken} blocks of {}", pool.free());
             });
         }
+        self.compute(replica, work, &parts);
         let site = &mut self.sites[replica];
         assert!(
             site.running.len() <= site.policy.most_running() as usize,
@@ -106,6 +109,20 @@ impl Serving<'_> {
         if let Some(at) = again {
             self.ask(at, replica);
         }
+    }
+
+    /// Computes the step that begins, where anything is computed.
+    fn compute(&mut self, replica: ReplicaId, work: &[Slice], parts: &[(RequestId, bool)]) {
+        let Some(answers) = &mut self.answers else { return };
+        let part = |(slice, &(request, yields)): (&Slice, &(RequestId, bool))| Part {
+            request,
+            first: self.progress[request].computed - slice.tokens,
+            tokens: slice.tokens,
+            yields,
+            table: &self.tables[request],
+        };
+        let parts: Vec<Part> = work.iter().zip(parts).map(part).collect();
+        answers.begin(replica, &parts);
     }
 
     /// Makes a request part of the step that begins: the blocks that it takes, and whether it gets a
@@ -146,6 +163,7 @@ impl Serving<'_> {
         );
         let taken = u64::from(blocks - progress.held);
         progress.held = blocks;
+        site.free.extend(&mut self.tables[request], blocks);
         progress.in_flight += 1;
         progress.step = self.steps;
         site.queued_tokens -= u64::from(progress.computed.min(progress.known) - before.min(progress.known));
@@ -157,6 +175,9 @@ impl Serving<'_> {
     /// The oldest step of a replica ends: tokens are handed out, and whoever has its last leaves.
     pub(super) fn end_step(&mut self, now: SimTime, replica: ReplicaId) {
         let parts = self.sites[replica].flight.pop_front().expect("a step in flight ends");
+        if let Some(answers) = &mut self.answers {
+            answers.finish(replica);
+        }
         let mut given = 0;
         let mut leaving = Vec::new();
         let mut gap = (0, 0);
@@ -183,6 +204,7 @@ impl Serving<'_> {
                 progress.phase = Phase::Outside;
                 if progress.generated == self.plan.requests[request].output {
                     given += u64::from(std::mem::take(&mut progress.held));
+                    self.sites[replica].free.give(std::mem::take(&mut self.tables[request]));
                     self.outcome.requests[request].finish = now;
                     self.done += 1;
                 } else {

@@ -3,6 +3,8 @@
 
 mod batching;
 mod conservation;
+mod generation;
+mod pricing;
 mod queueing;
 
 use crate::ids::IdVec;
