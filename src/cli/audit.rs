@@ -129,7 +129,7 @@ impl Audit {
 /// and how flows share links.
 fn fidelity_of(scenario: &Scenario) -> Option<(Option<&'static str>, &'static str)> {
     match scenario {
-        Scenario::Training(_) | Scenario::Plan(_) => None,
+        Scenario::Training(_) | Scenario::Plan(_) | Scenario::Stages(_) => None,
         Scenario::Tasks(scenario) => Some((None, scenario.file.fidelity.network.name())),
         Scenario::Preparation(scenario) => Some((None, scenario.file.fidelity.network.name())),
         Scenario::Cluster(scenario) => {

@@ -214,11 +214,16 @@ impl<S: Sharing> Clockwork<S> {
             }
         }
         if let Some(route) = next_in_turn {
-            match self.turns.get_mut(&route).and_then(VecDeque::pop_front) {
-                Some(next) => self.join(next, &route),
-                None => {
-                    self.turns.remove(&route);
-                }
+            self.next_in_turn(&route);
+        }
+    }
+
+    /// Lets the next of those go that wait for their turn on a route.
+    fn next_in_turn(&mut self, route: &Arc<[LinkId]>) {
+        match self.turns.get_mut(route).and_then(VecDeque::pop_front) {
+            Some(next) => self.join(next, route),
+            None => {
+                self.turns.remove(route);
             }
         }
     }
@@ -288,7 +293,9 @@ impl<S: Sharing> NetworkModel for Clockwork<S> {
 
     fn reroute(&mut self, now: SimTime, id: FlowId, route: &Arc<[LinkId]>) -> Option<Bytes> {
         self.come_to(now);
-        let FlowState { bytes, weight, moving: Some((path, end)), .. } = self.flows[id] else { return None };
+        let FlowState { bytes, weight, in_turn, moving: Some((path, end)), .. } = self.flows[id] else {
+            return None;
+        };
         let moving = &mut self.moving[path];
         moving.come_to(now);
         // Whole bytes: one of which a part has left goes again.
@@ -302,8 +309,13 @@ impl<S: Sharing> NetworkModel for Clockwork<S> {
             self.carried[link] += u128::from(bytes.get() - left);
         }
         let latency = route.iter().map(|&link| self.latency[link]).sum();
-        self.flows[id] = FlowState { bytes: Bytes(left), weight, latency, moving: None };
+        self.flows[id] = FlowState { bytes: Bytes(left), weight, latency, in_turn: false, moving: None };
         self.join(id, route);
+        if in_turn {
+            // Those behind it have the old way to themselves.
+            let old = self.paths[path].route.clone();
+            self.next_in_turn(&old);
+        }
         Some(Bytes(left))
     }
 

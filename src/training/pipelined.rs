@@ -57,7 +57,9 @@ pub(super) fn run_pipelined(
         }
         let held_out = values.as_deref_mut().filter(|_| last).map(|values| evaluate(plan, state, values));
         let events = if last { ran.events } else { 0 };
-        let report = StepReport { step, end, duration: end.since(start), loss, held_out, events };
+        let packets = ran.packets.filter(|_| last);
+        let duration = end.since(start);
+        let report = StepReport { step, end, duration, loss, held_out, events, met: 0, packets };
         observer.step(&report);
         outcome.steps.push(report);
         start = end;

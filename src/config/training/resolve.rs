@@ -864,6 +864,10 @@ impl Check<'_> {
             let why = format!("`{name}` steps every stage by itself, which `{}` does not", plan.sync.name());
             self.wrong("parallel.sync", why, "use `sync: all_reduce`, or a schedule that is emptied");
         }
+        if plan.mesh.context > 1 {
+            let why = format!("`{name}` tells the loss of whole sequences, which context ranks divide");
+            self.wrong("parallel.context", why, "use `context: 1`, or a schedule that is emptied");
+        }
         if plan.zero.shares() {
             let why = format!("`{name}` keeps whole versions of the weights, which replicas cannot share");
             self.wrong("parallel.zero", why, "use `zero: 0`, or a schedule that is emptied");

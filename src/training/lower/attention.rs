@@ -22,6 +22,18 @@ pub(super) struct AttentionSaved {
     cores: Vec<Core>,
 }
 
+impl AttentionSaved {
+    /// Every buffer, for those who keep them elsewhere.
+    pub(super) fn buffers_mut(&mut self) -> Vec<&mut BufferId> {
+        let mut all: Vec<&mut BufferId> = self.norms.iter_mut().flat_map(NormSaved::buffers_mut).collect();
+        all.extend(&mut self.qkv);
+        for Core { o, log_sum_exp, whole, eager } in &mut self.cores {
+            all.extend([o, log_sum_exp].into_iter().chain(whole.iter_mut().flatten()).chain(eager));
+        }
+        all
+    }
+}
+
 /// What the core of attention comes to on a rank, and keeps.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Core {

@@ -35,15 +35,9 @@ pub(super) struct BlockSaved {
 impl BlockSaved {
     /// Every buffer, for those who keep them elsewhere.
     pub(super) fn buffers_mut(&mut self) -> Vec<&mut BufferId> {
-        fn of_norm(NormSaved { x, n, statistics }: &mut NormSaved) -> [&mut BufferId; 3] {
-            [x, n, statistics]
-        }
-        let mut all = Vec::new();
-        for AttentionSaved { norm, qkv, o, log_sum_exp, eager } in &mut self.attention {
-            all.extend(of_norm(norm).into_iter().chain([qkv, o, log_sum_exp]).chain(eager));
-        }
+        let mut all = self.attention.buffers_mut();
         for MlpSaved { norm, a, h, eager } in &mut self.mlp {
-            all.extend(of_norm(norm).into_iter().chain([a, h]).chain(eager));
+            all.extend(norm.buffers_mut().into_iter().chain([a, h]).chain(eager));
         }
         all
     }
@@ -64,6 +58,12 @@ pub(super) struct NormSaved {
     x: BufferId,
     pub(super) n: BufferId,
     statistics: BufferId,
+}
+
+impl NormSaved {
+    pub(super) fn buffers_mut(&mut self) -> [&mut BufferId; 3] {
+        [&mut self.x, &mut self.n, &mut self.statistics]
+    }
 }
 
 /// What the head keeps for its backward pass, on each rank.

@@ -244,7 +244,9 @@ impl<'a> Lowering<'a> {
             None => self.write_pass(op),
         }
         self.lowered.note(op);
-        if matches!(op.pass, Pass::Backward | Pass::BackwardWeight) {
+        // A pipeline that is never emptied sums its gradients group by group.
+        let by_group = self.trains && self.plan.schedule.stashing().is_some();
+        if !by_group && matches!(op.pass, Pass::Backward | Pass::BackwardWeight) {
             self.weight_passes_left[op.stage] -= 1;
             if self.weight_passes_left[op.stage] == 0 {
                 self.reduce_gradients(op.stage);

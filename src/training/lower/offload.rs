@@ -133,7 +133,7 @@ impl Lowering<'_> {
         piece: Piece,
         saved: &mut Saved,
     ) {
-        let key = (cell.replica, cell.stage, micro_batch);
+        let key = (cell.replica, cell.stage, micro_batch, cell.part);
         for buffer in saved.buffers_mut() {
             let about = self.emitter.describe(*buffer);
             let is_known = self.hosted.get(&key).is_some_and(|held| held.contains_key(buffer));
@@ -163,7 +163,7 @@ impl Lowering<'_> {
         saved: &mut Saved,
         fetched: &mut Held,
     ) {
-        let key = (cell.replica, cell.stage, micro_batch);
+        let key = (cell.replica, cell.stage, micro_batch, cell.part);
         let ahead = self.plan.offload.prefetch as usize;
         for buffer in saved.buffers_mut() {
             if let Some(&there) = fetched.get(buffer) {

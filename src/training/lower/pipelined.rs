@@ -51,7 +51,7 @@ impl Lowering<'_> {
         if within + 1 == size {
             self.sent_early[stage] = 0;
             self.reduce_gradients(stage);
-            for cell in cells {
+            for cell in cells.iter().filter(|cell| cell.part == 0) {
                 if let Some(limit) = plan.clip {
                     self.clip_stage(cell, limit);
                 }
@@ -63,7 +63,7 @@ impl Lowering<'_> {
     /// Each rank of a stage makes the next version of its weights from the newest, in the room of the oldest.
     fn update(&mut self, cell: &Cell, stage: Stage, (group, micro_batch): (u32, MicroBatch)) {
         if self.is_last(stage)
-            && let Some(&rank) = cell.ranks.first().filter(|&&rank| rank == cell.group[0])
+            && let Some(&rank) = cell.ranks.first().filter(|&&rank| rank == cell.groups[0][0])
         {
             let loss = self.emitter.state().loss(rank).expect("the last stage gathers the loss");
             let loss = self.emitter.slot(loss);
