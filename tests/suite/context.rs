@@ -101,7 +101,7 @@ fn random_meshes_train_as_one_device_does() {
     let (alone, start) = (train(&small(&[]).unwrap()), start());
     let mut stream = Seed(5).stream("meshes");
     let (mut tried, mut shared) = (0, 0);
-    while tried < 60 {
+    while tried < 32 {
         let changes = draw(&mut stream);
         // What a product forbids is refused with a reason, which other tests look at.
         let Some(scenario) = small(&changes) else { continue };
@@ -109,7 +109,7 @@ fn random_meshes_train_as_one_device_does() {
         shared += u32::from(scenario.plan.mesh.context > 1);
         same(&train(&scenario), &alone, &start, &changes.join(" "));
     }
-    assert!(shared > 20, "{shared} of {tried} meshes share sequences");
+    assert!(shared > 10, "{shared} of {tried} meshes share sequences");
 }
 
 /// Replicas that step alone still sum the gradients of those who share their sequences.
@@ -187,8 +187,10 @@ fn bytes_on_the_wire_are_those_of_the_formulas() {
     }
 }
 
-/// What a layer keeps for its backward pass is of a rank's own tokens: an n-th. What is beside them is small: the
-/// blocks in flight and the work of a moment.
+/// What a layer keeps for its backward pass is of a rank's own tokens: an n-th. A token's row in bf16 has 16 widths
+/// (x and n of both norms, q, k, v and o, a and h four wide each), two numbers of f32 for each norm and one for each
+/// head. Beside that there is the head of the network and what is at work: less than an eighth. Ulysses keeps o once
+/// more, in the order of heads.
 #[test]
 fn activations_fall_with_the_ranks_that_share_a_sequence() {
     let peak = |n: u32, scheme: &str| {
@@ -197,15 +199,15 @@ fn activations_fall_with_the_ranks_that_share_a_sequence() {
         let long = "model.gpt={layers: 16, hidden: 64, heads: 8, sequence: 512, vocabulary: 256}";
         let (_, record) = record(&[&ALONE[..], &[&context, &scheme, long]].concat(), "never");
         let peak = record.memory.unwrap().fullest().1;
-        peak.of(trainyard::trace::MemoryUse::Activations).get() as f64
+        peak.of(trainyard::trace::MemoryUse::Activations).get()
     };
-    let whole = peak(1, "ring");
     for n in [2, 4, 8] {
-        let share = peak(n, "ring") * f64::from(n) / whole;
-        assert!((0.98..1.06).contains(&share), "ring of {n}: {share}");
-        // Ulysses keeps o in both orders, one of some 17 numbers a token and unit of width more.
-        let share = peak(n, "ulysses") * f64::from(n) / whole;
-        assert!((0.98..1.15).contains(&share), "ulysses of {n}: {share}");
+        let rows = 4 * 512 / u64::from(n);
+        for (scheme, widths) in [("ring", 16), ("ulysses", 17)] {
+            let kept = 16 * rows * (widths * 64 * 2 + (4 + 8) * 4);
+            let found = peak(n, scheme);
+            assert!((kept..kept + kept / 8).contains(&found), "{scheme} of {n}: {found} for {kept}");
+        }
     }
 }
 
@@ -313,7 +315,15 @@ fn what_cannot_share_a_sequence_is_told() {
             "groups of 3 do not divide 8 context ranks of all replicas",
         ),
         (vec!["parallel.tensor_overlap=true", "training.micro_batch=1"], "have no two halves"),
-        (vec!["parallel.sync=parameter_server"], "workers of parameter servers"),
+        (
+            vec![
+                "parallel.data=1",
+                "parallel.tensor=1",
+                "parallel.sync=parameter_server",
+                "training.gradient_clipping=null",
+            ],
+            "workers of parameter servers",
+        ),
     ] {
         let rendered = wrong(&changes);
         assert!(rendered.contains(what), "{what:?} is not in:\n{rendered}");
