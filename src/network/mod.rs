@@ -107,11 +107,6 @@ pub trait NetworkModel {
     fn alone(&self, _route: &[LinkId]) -> Option<Alone> {
         None
     }
-
-    /// Whether flows of different routes over one link slow each other down.
-    fn shares_links(&self) -> bool {
-        true
-    }
 }
 
 /// A level of detail: what `fidelity: {network: …}` names.
