@@ -44,9 +44,7 @@ impl LoneRings {
             for place in 0..rings.places() {
                 let (from, to) = rings.ends(channel, place);
                 let route = topology.route(group[from.index()], group[to.index()], channel as u64);
-                if network.shares_links()
-                    && route.iter().any(|&link| std::mem::replace(&mut taken[link], true))
-                {
+                if route.iter().any(|&link| std::mem::replace(&mut taken[link], true)) {
                     return None;
                 }
                 let way = network.alone(&route)?;

@@ -41,8 +41,4 @@ impl Sharing for Unshared {
     fn weight(&self, _asked: f64) -> Weight {
         Weight::ONE
     }
-
-    fn is_among_paths(&self) -> bool {
-        false
-    }
 }

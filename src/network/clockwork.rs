@@ -33,11 +33,6 @@ pub trait Sharing {
     fn weight(&self, asked: f64) -> Weight {
         Weight::of(asked)
     }
-
-    /// Whether paths across one link share it.
-    fn is_among_paths(&self) -> bool {
-        true
-    }
 }
 
 /// Flows in motion.
@@ -261,10 +256,6 @@ impl<S: Sharing> NetworkModel for Clockwork<S> {
         let rate = route.iter().map(|&link| self.paths.capacity(link)).min()?;
         let latency = route.iter().map(|&link| self.latency[link]).sum();
         (rate > Rate::ZERO).then_some(Alone { rate, latency })
-    }
-
-    fn shares_links(&self) -> bool {
-        self.sharing.is_among_paths()
     }
 
     fn next_change(&mut self) -> Option<SimTime> {

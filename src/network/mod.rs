@@ -115,11 +115,6 @@ pub trait NetworkModel {
         None
     }
 
-    /// Whether flows of different routes over one link slow each other down.
-    fn shares_links(&self) -> bool {
-        true
-    }
-
     /// What has happened to packets until now, where there are any.
     fn counters(&self) -> Option<Counters> {
         None

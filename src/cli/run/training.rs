@@ -79,10 +79,12 @@ pub(crate) fn simulate(
              nothing: the step may be a little longer than told (`fold: never` shares links)"
         ));
     }
-    let explanation = if explain || events <= MOST_EVENTS {
+    let ranks = scenario.plan.mesh.ranks();
+    let explanation = if explain || (events <= MOST_EVENTS && ranks <= MOST_RANKS) {
         explained(scenario, &record).map_err(|failure| Failure::Run(failure.to_string()))?
     } else {
-        notes.push(format!("`--explain` says why a step takes as long as it does: it has {events} events"));
+        let size = if events > MOST_EVENTS { format!("{events} events") } else { format!("{ranks} ranks") };
+        notes.push(format!("`--explain` says why a step takes as long as it does: it has {size}"));
         None
     };
     let (disturbances, recovery) = (&scenario.disturbances, scenario.recovery.as_ref());
@@ -99,6 +101,7 @@ pub(crate) fn simulate(
 
 /// An explanation simulates a step some ten times; larger ones are explained when asked for.
 const MOST_EVENTS: u64 = 100_000;
+const MOST_RANKS: u32 = 16_384;
 
 /// Stops a run that does not fit its devices. Runs with parameter servers, which have no steps that could be
 /// looked at, are not checked.

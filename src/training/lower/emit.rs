@@ -522,15 +522,15 @@ impl<'a> Emitter<'a> {
     }
 }
 
-/// Groups from this size on sum a few numbers (a gradient norm) by trees: a ring would pass them on
-/// twice as often as it has members. NCCL's tuner chooses trees for small payloads too.
+/// Groups from this size on sum a few numbers (a gradient norm) by trees, in one chunk: a ring would pass them
+/// on twice as often as it has members. NCCL's tuner chooses trees for small payloads too.
 const MANY_RANKS: usize = 32;
 const FEW_BYTES: Bytes = Bytes(64);
 
 fn algorithm_of(plan: &TrainingPlan, call: &Collective) -> AlgorithmSpec {
     let scalar = call.kind == CollectiveKind::AllReduce && call.bytes <= FEW_BYTES;
-    let tree =
-        (scalar && call.group.len() >= MANY_RANKS).then(|| AlgorithmSpec::from_name("double_binary_tree"));
+    let trees = || AlgorithmSpec::from_name("double_binary_tree")?.in_chunks(1).ok();
+    let tree = (scalar && call.group.len() >= MANY_RANKS).then(trees);
     tree.flatten().unwrap_or_else(|| plan.algorithm.clone())
 }
 
