@@ -14,13 +14,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::units::{Bandwidth, Bytes, SimDuration, SimTime};
+use crate::units::{Bytes, SimDuration, SimTime};
 
 /// How fast sources slow down and recover.
 ///
 /// The defaults are the paper's (section 5.2 and figure 14: timers of 55 us, byte counter of 10 MB,
-/// g = 1/256, F = 5, R_AI = 40 Mbit/s, a notification each 50 us). R_HAI and the least rate, which it
-/// does not state, are 100 Mbit/s as in the ns-3 model of Li et al. (HPCC, SIGCOMM 2019).
+/// g = 1/256, F = 5, R_AI = 40 Mbit/s on links of 40 Gbit/s, a notification each 50 us). R_HAI and the
+/// least rate, which it does not state, are 2.5 thousandths of the link, as 100 Mbit/s on 40 Gbit/s in the
+/// ns-3 model of Li et al. (HPCC, SIGCOMM 2019). All three are shares of the source's link here, so that a
+/// faster one recovers in as much time.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Dcqcn {
@@ -36,12 +38,12 @@ pub struct Dcqcn {
     pub byte_counter: Bytes,
     /// F: steps of fast recovery.
     pub fast_recovery: u32,
-    /// R_AI.
-    pub additive_increase: Bandwidth,
-    /// R_HAI.
-    pub hyper_increase: Bandwidth,
-    /// No source is slowed further.
-    pub least_rate: Bandwidth,
+    /// R_AI, as a share of the source's link.
+    pub additive_increase: f64,
+    /// R_HAI, as a share of the source's link.
+    pub hyper_increase: f64,
+    /// The share of its link below which no source is slowed.
+    pub least_rate: f64,
 }
 
 impl Default for Dcqcn {
@@ -53,9 +55,9 @@ impl Default for Dcqcn {
             timer: SimDuration::from_micros(55),
             byte_counter: Bytes(10_000_000),
             fast_recovery: 5,
-            additive_increase: Bandwidth::per_second(40e6 / 8.0),
-            hyper_increase: Bandwidth::per_second(100e6 / 8.0),
-            least_rate: Bandwidth::per_second(100e6 / 8.0),
+            additive_increase: 1e-3,
+            hyper_increase: 2.5e-3,
+            least_rate: 2.5e-3,
         }
     }
 }
@@ -64,6 +66,16 @@ impl Dcqcn {
     pub(super) fn is_sane(&self) -> Result<(), String> {
         if !(0.0..=1.0).contains(&self.gain) {
             return Err(format!("`dcqcn.gain` lies between 0 and 1, not at {}", self.gain));
+        }
+        let shares = [
+            ("additive_increase", self.additive_increase),
+            ("hyper_increase", self.hyper_increase),
+            ("least_rate", self.least_rate),
+        ];
+        for (key, share) in shares {
+            if !(1e-6..=1.0).contains(&share) {
+                return Err(format!("`dcqcn.{key}` is a share of the link, 0.000001 to 1, not {share}"));
+            }
         }
         if self.timer == SimDuration::ZERO || self.alpha_interval == SimDuration::ZERO {
             return Err("`dcqcn.timer` and `dcqcn.alpha_interval` last longer than nothing".to_owned());
@@ -126,7 +138,7 @@ impl RateControl {
     pub(super) fn notified(&mut self, now: SimTime, spec: &Dcqcn) {
         self.come_to(now, spec);
         self.target = self.rate;
-        self.rate = (self.rate * (1.0 - self.alpha / 2.0)).max(spec.least_rate.get().min(self.line));
+        self.rate = (self.rate * (1.0 - self.alpha / 2.0)).max(spec.least_rate * self.line);
         self.alpha = (1.0 - spec.gain) * self.alpha + spec.gain;
         (self.timer_steps, self.byte_steps, self.bytes) = (0, 0, 0);
         self.next_timer = now + spec.timer;
@@ -160,9 +172,9 @@ impl RateControl {
     fn increase(&mut self, spec: &Dcqcn) {
         let (most, least) = (self.timer_steps.max(self.byte_steps), self.timer_steps.min(self.byte_steps));
         if least > spec.fast_recovery {
-            self.target += f64::from(least - spec.fast_recovery) * spec.hyper_increase.get();
+            self.target += f64::from(least - spec.fast_recovery) * spec.hyper_increase * self.line;
         } else if most >= spec.fast_recovery {
-            self.target += spec.additive_increase.get();
+            self.target += spec.additive_increase * self.line;
         }
         self.target = self.target.min(self.line);
         self.rate = (self.target + self.rate) / 2.0;

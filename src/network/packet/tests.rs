@@ -165,7 +165,7 @@ fn dcqcn_converges_to_a_fair_share() {
     assert!(got.iter().all(|share| *share > 0.35), "{got:?}");
     assert!(got[0] + got[1] > 0.9, "{got:?}");
     let counters = network.counters().unwrap();
-    assert!(counters.notifications > 100 && counters.pauses == 0, "{counters:?}");
+    assert!(counters.notifications > 50 && counters.pauses == 0, "{counters:?}");
     assert!(counters.longest_queue_bytes < 1_000_000, "{counters:?}");
 }
 

@@ -212,11 +212,10 @@ proptest! {
 
     /// A flow that shares is never sooner than one that does not.
     #[test]
-    fn sharing_never_makes_a_flow_faster(large in traffic(), small in small_traffic()) {
-        for (name, traffic) in [("fluid", large), ("packet", small)] {
-            for (shared, alone) in ends(name, &traffic).values().zip(ends("analytic", &traffic).values()) {
-                prop_assert!(shared >= alone, "{name}: {shared} {alone}");
-            }
+    fn sharing_never_makes_a_flow_faster(traffic in traffic()) {
+        // Packets that wait before a slow link may gain from its rising later, so this is not for them.
+        for (shared, alone) in ends("fluid", &traffic).values().zip(ends("analytic", &traffic).values()) {
+            prop_assert!(shared >= alone);
         }
     }
 
