@@ -263,7 +263,7 @@ fn what_needs_an_empty_pipeline_is_refused() {
         ("pipedream", "parallel.sync=gossip", "steps every stage by itself"),
         ("pipedream_2bw", "training.precision=fp16", "cannot leave out the steps"),
         ("pipedream_2bw", "parallel.compression=top_k", "gradients go whole"),
-        ("pipedream_2bw", "training.global_batch=4", "4 are fewer than 8"),
+        ("pipedream_2bw", "training.global_batch=4", "2 are fewer than 8"),
         ("pipedream", "disturbances=[{straggler: {rank: 0, factor: 2}}]", "cannot be disturbed"),
     ] {
         let schedule = format!("parallel.schedule={schedule}");

@@ -195,11 +195,14 @@ impl Gap {
             return None;
         }
         let costs = PassCosts::default();
-        let stages_of = match schedule {
-            ScheduleSpec::Optimal(optimal) => optimal.stages_of.clone(),
-            other => Box::new(other.clone()),
-        };
-        let best = Optimal { costs, stages_of, ..Optimal::default() }.searched(shape).ok()?;
+        let mut best = Optimal::default();
+        if schedule.stages_per_rank() > 1 || schedule.copies() > 1 {
+            best.stages_of = match schedule {
+                ScheduleSpec::Optimal(optimal) => optimal.stages_of.clone(),
+                other => Box::new(other.clone()),
+            };
+        }
+        let best = best.searched(shape).ok()?;
         let jobs = Jobs::of(&**schedule, shape, Rules { costs, split: true, held: None });
         let length = jobs.length(&schedule.order(shape))?;
         Some(Gap { length, optimum: best.bound, proven: best.bound == best.length })
