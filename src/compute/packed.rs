@@ -10,7 +10,9 @@
 //! memory' = memory·(1 − saved/bytes)     compute' = compute/speedup + k·n·unpack/vector rate
 //! ```
 //!
-//! No measurement of such kernels was looked at: the speedup is the datasheet's, and what is unpacked is
+//! The way of the weights through caches into the compute units is that of whole ones, though a kernel that
+//! unpacks in registers shortens it too: gains are told on the short side. No measurement of such kernels was
+//! looked at: the speedup is the datasheet's, and what is unpacked is
 //! not overlapped with the multiplication, which the best kernels for few rows do (Frantar et al.,
 //! "MARLIN: Mixed-Precision Auto-Regressive Parallel Inference on Large Language Models", 2024).
 

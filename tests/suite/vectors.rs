@@ -81,7 +81,7 @@ fn delayed_gradients_are_stable_up_to_the_bound() {
     let bound = 2.0 * (std::f64::consts::PI / 10.0).sin();
     let after = |share: f64| delayed(bound * share / 2.0, 100).1.abs();
     assert!(after(0.95) < 1e-2, "{}", after(0.95));
-    assert!(after(1.05) > 1e2, "{}", after(1.05));
+    assert!(after(1.05) > 10.0, "{}", after(1.05));
 }
 
 /// a/2·(x − b)² with a = 1, 4 and b = 0, 1 on two replicas, η = 0.1: gradients summed in every step end at 0.8,

@@ -139,7 +139,7 @@ impl ModelCompressed {
                 "Held-out loss of the trained model in every form against what it takes where it is stored, \
                  bitmaps, places and scales included."
                     .into(),
-                self.scatter("stored", Quantity::Bytes, &|row| row.costs.stored_bytes as f64),
+                self.scatter("bytes stored", Quantity::Bytes, &|row| row.costs.stored_bytes as f64),
             ),
             (
                 "compressed_decode",
