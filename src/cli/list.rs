@@ -19,6 +19,7 @@ use crate::serving::routing::RoutingSpec;
 use crate::tasks::generate::TaskGeneratorSpec;
 use crate::tasks::scheduling::TaskSchedulerSpec;
 use crate::training::compression::CompressionSpec;
+use crate::training::context::ContextSpec;
 use crate::training::schedule::ScheduleSpec;
 use crate::training::software::SoftwareSpec;
 use crate::training::sync::SyncSpec;
@@ -48,6 +49,7 @@ fn kinds() -> Vec<(&'static str, Vec<Entry>)> {
         ("shapes", members(ShapeSpec::MEMBERS)),
         ("schedules", members(ScheduleSpec::MEMBERS)),
         ("syncs", members(SyncSpec::MEMBERS)),
+        ("context_schemes", members(ContextSpec::MEMBERS)),
         ("compressions", members(CompressionSpec::MEMBERS)),
         ("software", members(SoftwareSpec::MEMBERS)),
         ("optimizers", members(OptimizerSpec::MEMBERS)),

@@ -12,12 +12,14 @@
 //! D head dimension; dx is the gradient of the loss by x.
 
 pub mod attention;
+pub mod attention_block;
 pub mod cross_entropy;
 pub mod embedding;
 pub mod gelu;
 pub mod layer_norm;
 pub mod linear;
 pub mod pointwise;
+pub mod rearrange;
 pub mod relu;
 pub mod serial;
 pub mod squared_error;
