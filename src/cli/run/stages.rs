@@ -6,10 +6,11 @@ use crate::cli::Failure;
 use crate::cli::run::memory::Again;
 use crate::cli::run::{Outcome, json, serving, training};
 use crate::config::{self, StagesScenario};
+use crate::ids::StepIndex;
+use crate::report;
 use crate::report::html::Chapter;
 use crate::report::preparation::PreparationSummary;
 use crate::report::stages::{StageSpan, StagesSummary, artefacts, table};
-use crate::report::{self};
 use crate::units::SimTime;
 
 /// Prepares, trains and serves, and tells what came of it.
@@ -33,7 +34,7 @@ pub(crate) fn run(
         PreparationSummary::new(&of_training.file.name, &asked.plan, outcome, &asked.notes)
     });
     let ready = of_training.prepared.as_ref().map(|prepared| prepared.outcome.makespan);
-    let spans = spans(ready, of_training.plan.input_ready(crate::ids::StepIndex(0)), &trained, served.end);
+    let spans = spans(ready, of_training.plan.input_ready(StepIndex(0)), &trained, served.end);
     let summary = StagesSummary::new(&spans, prepared, trained.summary.clone(), serving_summary);
     let mut chapters: Vec<(&'static str, Chapter)> = Vec::new();
     if report {

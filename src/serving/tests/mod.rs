@@ -3,8 +3,6 @@
 
 mod batching;
 mod conservation;
-mod generation;
-mod pricing;
 mod queueing;
 
 use crate::ids::IdVec;

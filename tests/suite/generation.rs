@@ -3,23 +3,23 @@
 
 use std::sync::Arc;
 
-use crate::ids::{BlockId, DeviceId, Id, IdVec, ReplicaId, RequestId};
-use crate::model::{Gpt, Model};
-use crate::network::{NetworkSpec, links_of};
-use crate::numeric::initial;
-use crate::numeric::layers::attention::Attention;
-use crate::numeric::layers::linear::Linear;
-use crate::numeric::layers::{gelu, layer_norm};
-use crate::numeric::weights::{Weights, parameters_of};
-use crate::rng::{RngExt, Seed};
-use crate::serving::batching::BatchingSpec;
-use crate::serving::cost::{StageTime, StepCost, StepShape};
-use crate::serving::generation::{Answers, Generation, Held, Network, Part, Prompt, Random, Sampling};
-use crate::serving::kv::BlockPool;
-use crate::serving::tests::pricing::ring;
-use crate::serving::tests::{batching, plan, us};
-use crate::serving::{Handover, Replica, Request, Role, ServingOutcome, ServingPlan, answer};
-use crate::units::{Bytes, SimDuration, SimTime};
+use trainyard::ids::{BlockId, DeviceId, Id, IdVec, ReplicaId, RequestId};
+use trainyard::model::{Gpt, Model};
+use trainyard::network::{NetworkSpec, links_of};
+use trainyard::numeric::initial;
+use trainyard::numeric::layers::attention::Attention;
+use trainyard::numeric::layers::linear::Linear;
+use trainyard::numeric::layers::{gelu, layer_norm};
+use trainyard::numeric::weights::{Weights, parameters_of};
+use trainyard::rng::{RngExt, Seed};
+use trainyard::serving::batching::BatchingSpec;
+use trainyard::serving::cost::{StageTime, StepCost, StepShape};
+use trainyard::serving::generation::{Answers, Generation, Held, Network, Part, Prompt, Random, Sampling};
+use trainyard::serving::kv::BlockPool;
+use trainyard::serving::{Handover, Replica, Request, Role, ServingOutcome, ServingPlan, answer};
+use trainyard::units::{Bytes, SimDuration, SimTime};
+
+use crate::serving_prices::{batching, plan, ring, us};
 
 /// A GPT whose parameters all differ from nought, so that nothing is left out unseen.
 fn weights() -> Weights {
@@ -27,7 +27,7 @@ fn weights() -> Weights {
     let model = Model::Gpt(gpt);
     let drawn = parameters_of(&model).into_iter().map(|mut parameter| {
         let around = if parameter.name.ends_with("gain") { 1.0 } else { 0.0 };
-        parameter.init = crate::model::Init::Normal(0.3);
+        parameter.init = trainyard::model::Init::Normal(0.3);
         let numbers = initial::whole(&parameter, Seed(5)).into_iter().map(|number| number + around);
         let numbers = numbers.collect();
         (parameter, numbers)

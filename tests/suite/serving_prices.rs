@@ -2,18 +2,52 @@
 
 use std::sync::Arc;
 
-use crate::collective::AlgorithmSpec;
-use crate::compute::ComputeSpec;
-use crate::hardware::{DeviceSpec, Precision, Topology, TopologySpec};
-use crate::ids::{DeviceId, IdVec, ReplicaId};
-use crate::model::decoder::{Family, Sizes};
-use crate::network::{NetworkSpec, links_of};
-use crate::serving::cost::{Affine, Chunk, StageTime, StepCost, StepShape};
-use crate::serving::memory::Layout;
-use crate::serving::priced::{Priced, Pricing};
-use crate::serving::tests::{plan, requests, us};
-use crate::serving::{Handover, Replica, Role, run};
-use crate::units::{Bytes, SimDuration, SimTime};
+use trainyard::collective::AlgorithmSpec;
+use trainyard::compute::ComputeSpec;
+use trainyard::hardware::{DeviceSpec, Precision, Topology, TopologySpec};
+use trainyard::ids::{DeviceId, IdVec, ReplicaId};
+use trainyard::model::decoder::{Family, Sizes};
+use trainyard::network::{NetworkSpec, links_of};
+use trainyard::rng::Seed;
+use trainyard::serving::batching::BatchingSpec;
+use trainyard::serving::cost::{Affine, Chunk, StageTime, StepCost, StepShape};
+use trainyard::serving::kv::BlockPool;
+use trainyard::serving::memory::Layout;
+use trainyard::serving::priced::{Priced, Pricing};
+use trainyard::serving::routing::RoutingSpec;
+use trainyard::serving::{Handover, Replica, Request, Role, ServingPlan, run};
+use trainyard::units::{Bytes, SimDuration, SimTime};
+
+pub(super) fn us(micros: u64) -> SimDuration {
+    SimDuration::from_micros(micros)
+}
+
+pub(super) fn batching(written: &str) -> BatchingSpec {
+    serde_json::from_str(written).unwrap_or_else(|why| panic!("{written}: {why}"))
+}
+
+/// One replica with so many blocks of 16 tokens.
+pub(super) fn plan(requests: Vec<Request>, written: &str, blocks: u64) -> ServingPlan {
+    ServingPlan {
+        requests: requests.into_iter().collect(),
+        replicas: IdVec::filled(Replica { role: Role::Whole, devices: Vec::new() }, 1),
+        pool: BlockPool::new(blocks, 16),
+        batching: batching(written),
+        routing: RoutingSpec::from_name("round_robin").expect("a listed router"),
+        handover: None,
+        seed: Seed(1),
+    }
+}
+
+/// Requests as [arrival in ms, prompt, output].
+fn requests(rows: &[[u32; 3]]) -> Vec<Request> {
+    let request = |&[arrival, prompt, output]: &[u32; 3]| Request {
+        arrival: SimTime::ZERO + us(1000) * u64::from(arrival),
+        prompt,
+        output,
+    };
+    rows.iter().map(request).collect()
+}
 
 /// Four devices in a ring of links of so many GB/s and a microsecond.
 pub(super) fn ring(gigabytes: u32) -> Arc<Topology> {
@@ -111,12 +145,12 @@ impl StepCost for Stages {
 fn steps_follow_each_other_through_the_stages() {
     for stages in [1_usize, 2, 4] {
         let rows = [[0, 64, 1]; 9];
-        let plan = plan(requests(&rows), r#"{"vllm_v1": {"max_batched_tokens": 64}}"#, 1000);
+        let plan = self::plan(requests(&rows), r#"{"vllm_v1": {"max_batched_tokens": 64}}"#, 1000);
         let outcome = run(&plan, &mut Stages(stages), None).unwrap();
         for (at, record) in outcome.requests.iter().enumerate() {
             assert_eq!(record.finish, SimTime::ZERO + us(1000) * (stages + at) as u64);
         }
-        let lone = super::plan(requests(&[[0, 64, 5]]), r#""vllm_v1""#, 1000);
+        let lone = self::plan(requests(&[[0, 64, 5]]), r#""vllm_v1""#, 1000);
         let outcome = run(&lone, &mut Stages(stages), None).unwrap();
         let record = outcome.requests.iter().next().unwrap();
         assert_eq!(record.finish.since(record.first_token), us(1000) * 4 * stages as u64);
@@ -133,7 +167,7 @@ fn keys_and_values_take_their_bytes_time() {
     let topology = ring(10);
     let bandwidth = topology.links().iter().next().unwrap().bandwidth;
     for rows in [vec![[0, 100, 5]], vec![[0, 100, 5], [0, 300, 5], [0, 200, 5]]] {
-        let mut plan = plan(requests(&rows), r#""vllm_v1""#, 1000);
+        let mut plan = self::plan(requests(&rows), r#""vllm_v1""#, 1000);
         plan.replicas = roles.iter().enumerate().map(replica).collect();
         plan.handover = Some(Handover { topology: Arc::clone(&topology), bytes_per_token: Bytes(per_token) });
         let network = NetworkSpec::from_name("fluid").unwrap().model(&links_of(&topology));
