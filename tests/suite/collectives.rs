@@ -436,7 +436,7 @@ fn lone_rings_take_as_long_as_their_flows() {
     let algorithms = ["ring", "ring: {chunks: 4}", "ring: {channels: 2, chunks: 3}"];
     let kinds = [CollectiveKind::AllReduce, CollectiveKind::ReduceScatter, CollectiveKind::AllGather];
     let mut alone = 0;
-    for (n, topology) in (1..=16).flat_map(|n| [(n, star(n)), (n, circle(n.max(3)))]) {
+    for (n, topology) in (1..=16).flat_map(|n| [(n, star(n)), (n, Arc::new(circle(n.max(3))))]) {
         for (algorithm, kind) in algorithms.iter().flat_map(|algorithm| kinds.map(|kind| (algorithm, kind))) {
             let algorithm: AlgorithmSpec = serde_yaml::from_str(algorithm).unwrap();
             for bytes in [Bytes(1), Bytes(4096 * u64::from(n)), Bytes((1 << 20) + 5)] {

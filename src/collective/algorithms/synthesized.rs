@@ -114,9 +114,7 @@ impl Ways {
     /// `backwards`: steps are to be done the other way around, so they occupy the routes back.
     fn new(call: &Collective, topology: &Topology, piece: Bytes, backwards: bool) -> Self {
         let members = call.members();
-        let is_member = |vertex: VertexId| {
-            matches!(topology.vertex(vertex), Vertex::Device(device) if call.group.contains(device))
-        };
+        let is_member = |vertex: VertexId| matches!(topology.vertex(vertex), Vertex::Device(device) if call.group.contains(device));
         let others = |to: u32| (0..members).filter(move |&from| from != to);
         let way = |from: u32, to: u32| {
             let ends = [call.group[from as usize], call.group[to as usize]];
@@ -211,9 +209,8 @@ impl<'a> Search<'a> {
     fn new(ways: &'a Ways, pieces: u32, owner: impl Fn(u32) -> Member, chance: Stream) -> Self {
         let free = Lane { free: SimTime::ZERO, last: None };
         let has = |member: u32, piece: u32| (owner(piece).0 == member).then_some(SimTime::ZERO);
-        let there: Vec<Vec<Option<SimTime>>> = (0..ways.members)
-            .map(|member| (0..pieces).map(|piece| has(member, piece)).collect())
-            .collect();
+        let there: Vec<Vec<Option<SimTime>>> =
+            (0..ways.members).map(|member| (0..pieces).map(|piece| has(member, piece)).collect()).collect();
         let lacks = |held: &Vec<Option<SimTime>>| {
             (0..pieces).filter(|&piece| held[piece as usize].is_none()).collect::<Vec<_>>()
         };

@@ -8,8 +8,8 @@ use crate::config::check::Check;
 use crate::config::key_path::KeyPath;
 use crate::config::preparation::file::{CorpusChoice, DocumentsAre, FilesKeys, PreparationFile};
 use crate::config::{Diagnostics, Locations, locate};
-use crate::preparation::tokenizer::{LEAST_VOCABULARY, TokenizerChoice};
 use crate::ids::{DeviceId, IdVec, WorkerId};
+use crate::preparation::tokenizer::{LEAST_VOCABULARY, TokenizerChoice};
 use crate::preparation::{Corpus, Pool, PreparationPlan, StageKind, StageSpeed, Treatment, WorkerSpec};
 use crate::units::{Bandwidth, SimDuration};
 
@@ -93,13 +93,13 @@ fn pool(
     speeds: &BTreeMap<StageKind, StageSpeed>,
 ) -> Option<Pool> {
     let keys = &file.preparation;
-    let topology =
-        check.topology_at(keys.pool.as_ref()?, KeyPath::top().key("preparation").key("pool"))?;
+    let topology = check.topology_at(keys.pool.as_ref()?, KeyPath::top().key("preparation").key("pool"))?;
     let cores_of = |device: DeviceId| topology.devices()[device].spec.cpu.as_ref().map(|cpu| cpu.cores);
     let processors = topology.devices().ids().filter(|&device| cores_of(device).is_some());
     let devices: IdVec<WorkerId, DeviceId> = processors.take(keys.workers as usize).collect();
     if devices.len() < keys.workers as usize {
-        let why = format!("`{}` has {} processors for {} workers", topology.name(), devices.len(), keys.workers);
+        let why =
+            format!("`{}` has {} processors for {} workers", topology.name(), devices.len(), keys.workers);
         check.wrong("preparation.workers", why, "every worker is a device of kind `cpu`");
         return None;
     }

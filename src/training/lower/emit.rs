@@ -12,8 +12,8 @@ use crate::hardware::Precision;
 use crate::ids::{BufferId, CollectiveId, DeviceId, IdVec, MicroBatch, OpId, Rank, SlotId, Stage};
 use crate::model::Piece;
 use crate::program::{
-    Buffer, Builder, ExchangeSpec, Folded, Formula, InstructionSpec, OpLabel, OpSpec, Part, PatternId, Program,
-    Reduction,
+    Buffer, Builder, ExchangeSpec, Folded, Formula, InstructionSpec, OpLabel, OpSpec, Part, PatternId,
+    Program, Reduction,
 };
 use crate::trace::{Activity, MemoryUse, Stream};
 use crate::training::TrainingPlan;
