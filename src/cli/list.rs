@@ -19,6 +19,7 @@ use crate::serving::routing::RoutingSpec;
 use crate::tasks::generate::TaskGeneratorSpec;
 use crate::tasks::scheduling::TaskSchedulerSpec;
 use crate::training::compression::CompressionSpec;
+use crate::training::context::ContextSpec;
 use crate::training::model_compression::ModelCompressionSpec;
 use crate::training::schedule::ScheduleSpec;
 use crate::training::software::SoftwareSpec;
@@ -49,6 +50,7 @@ fn kinds() -> Vec<(&'static str, Vec<Entry>)> {
         ("shapes", members(ShapeSpec::MEMBERS)),
         ("schedules", members(ScheduleSpec::MEMBERS)),
         ("syncs", members(SyncSpec::MEMBERS)),
+        ("context_schemes", members(ContextSpec::MEMBERS)),
         ("compressions", members(CompressionSpec::MEMBERS)),
         ("model_compressions", members(ModelCompressionSpec::MEMBERS)),
         ("software", members(SoftwareSpec::MEMBERS)),

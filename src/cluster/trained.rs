@@ -15,6 +15,7 @@ use crate::network::{NetworkSpec, links_of};
 use crate::numeric::optimizer::OptimizerSpec;
 use crate::parallel::Mesh;
 use crate::training::compression::CompressionSpec;
+use crate::training::context::ContextSpec;
 use crate::training::recompute::Recompute;
 use crate::training::schedule::ScheduleSpec;
 use crate::training::software::SoftwareSpec;
@@ -83,6 +84,8 @@ impl Profile {
             sequence_parallel: false,
             recompute: Recompute::None,
             software: SoftwareSpec::from_name("fused").expect("listed software"),
+            context_scheme: ContextSpec::from_name("ring").expect("a listed scheme"),
+            tensor_overlap: false,
             zero: Zero::default(),
             folded: false,
             algorithm: self.algorithm.clone(),

@@ -6,15 +6,17 @@
 use crate::ids::{OpId, StepIndex};
 use crate::numeric::batches::{Batches, Part, Wanted};
 use crate::numeric::layers::attention::{Attention, Kept};
+use crate::numeric::layers::attention_block::{AttentionBlock, KeptBlock, merge};
 use crate::numeric::layers::cross_entropy::{self, Classes, Softmax};
 use crate::numeric::layers::embedding::{self, Positions};
 use crate::numeric::layers::linear::{Linear, backward_bias};
-use crate::numeric::layers::{gelu, layer_norm, pointwise, relu, squared_error};
+use crate::numeric::layers::{gelu, layer_norm, pointwise, rearrange, relu, squared_error};
 use crate::numeric::low_rank::LowRank;
 use crate::numeric::optimizer::{Now, OptimizerSpec, outer};
 use crate::numeric::packing;
 use crate::numeric::scaling::LossScaling;
 use crate::numeric::teacher::Lesson;
+use crate::parallel::Tokens;
 use crate::program::{Formula, Packing, Program};
 use crate::rng::Stream;
 
@@ -150,6 +152,11 @@ pub(super) fn apply(formula: &Formula, context: &mut Context, operands: Operands
             let step = StepIndex(context.step.0 + ahead);
             context.batches.fill(context.part, step, wanted, inputs, targets);
         }
+        (Formula::TakeTokens { tokens }, reads, writes, []) => {
+            for (x, y) in reads.iter().zip(writes) {
+                rearrange::take_tokens(tokens, x, y);
+            }
+        }
         (Formula::Beside, _, _, []) => {}
         (Formula::Copy, [x], [y], []) => y.copy_from_slice(x),
         (Formula::Zero, [], writes, updates) => {
@@ -172,11 +179,11 @@ pub(super) fn apply(formula: &Formula, context: &mut Context, operands: Operands
         (Formula::EmbedWeight { first_row, width }, [tokens, dx], [], [dtable]) => {
             embedding::backward_weight(first_row as usize, width as usize, tokens, dx, dtable);
         }
-        (Formula::AddPositions { first, sequence, width }, [x, table], [y], []) => {
-            positions(first, sequence, width).forward(x, table, y);
+        (Formula::AddPositions { first, tokens, width }, [x, table], [y], []) => {
+            positions(first, tokens, width).forward(x, table, y);
         }
-        (Formula::PositionsWeight { first, sequence, width }, [dy], [], [dtable]) => {
-            positions(first, sequence, width).backward_weight(dy, dtable);
+        (Formula::PositionsWeight { first, tokens, width }, [dy], [], [dtable]) => {
+            positions(first, tokens, width).backward_weight(dy, dtable);
         }
         (Formula::Norm { .. }, [x, gain, bias], [y, statistics], []) => {
             layer_norm::forward(x, gain, bias, y, statistics);
@@ -208,6 +215,37 @@ pub(super) fn apply(formula: &Formula, context: &mut Context, operands: Operands
         (Formula::AttentionInput { heads, head_dim, sequence }, [d_o, qkv, o, log_sum_exp], [dqkv], []) => {
             let kept = Kept { qkv, o, log_sum_exp };
             attention(heads, head_dim, sequence).backward_input(d_o, kept, dqkv, &mut context.scratch);
+        }
+        (Formula::KeysValues { width }, [qkv], [kv], []) => rearrange::keys_values(width as usize, qkv, kv),
+        (Formula::JoinGradients { width }, [dq, dkv], [dqkv], []) => {
+            rearrange::join(width as usize, dq, dkv, dqkv);
+        }
+        (Formula::AttentionBlock { heads, head_dim, queries, keys }, [qkv, kv], [o, log_sum_exp], []) => {
+            let block = attention_block(heads, head_dim, queries, keys);
+            block.forward(qkv, kv, o, log_sum_exp, &mut context.scratch);
+        }
+        (
+            Formula::AttentionBlockInput { heads, head_dim, queries, keys },
+            [d_o, qkv, kv, o, log_sum_exp],
+            [dq, dkv],
+            [],
+        ) => {
+            let kept = KeptBlock { qkv, kv, o, log_sum_exp };
+            let block = attention_block(heads, head_dim, queries, keys);
+            block.backward_input(d_o, kept, dq, dkv, &mut context.scratch);
+        }
+        (Formula::MergeAttention { head_dim, rows, merged }, [more_o, more], [], [o, log_sum_exp]) => {
+            let (rows, merged) = (rows as usize, merged as usize);
+            merge(head_dim as usize, (rows, merged), [more_o, more], o, log_sum_exp);
+        }
+        (Formula::AccumulateRows { rows, first, count, width }, [x], [], [y]) => {
+            let [rows, first, count, width] = [rows, first, count, width].map(|number| number as usize);
+            for (x, y) in x.chunks_exact(count * width).zip(y.chunks_exact_mut(rows * width)) {
+                pointwise::accumulate(x, &mut y[first * width..][..count * width]);
+            }
+        }
+        (Formula::SwapBlocks { rows, columns, width }, [x], [y], []) => {
+            rearrange::swap_blocks([rows, columns, width].map(|number| number as usize), x, y);
         }
         (Formula::LogitMax { .. }, [logits], [max], []) => cross_entropy::maxima(logits, max),
         (Formula::LogitSums { first_class, classes }, [logits, targets, max], [sums], []) => {
@@ -309,8 +347,13 @@ fn attention(heads: u32, head_dim: u32, sequence: u32) -> Attention {
     Attention { heads: heads as usize, head_dim: head_dim as usize, sequence: sequence as usize }
 }
 
-fn positions(first: u32, sequence: u32, width: u32) -> Positions {
-    Positions { first: first as usize, sequence: sequence as usize, width: width as usize }
+fn attention_block(heads: u32, head_dim: u32, queries: Tokens, keys: u16) -> AttentionBlock {
+    let keys = Tokens { rank: keys, ..queries };
+    AttentionBlock { heads: heads as usize, head_dim: head_dim as usize, queries, keys }
+}
+
+fn positions(first: u32, tokens: Tokens, width: u32) -> Positions {
+    Positions { first: first as usize, tokens, width: width as usize }
 }
 
 fn held(first: u32, count: u32) -> Classes {

@@ -66,7 +66,7 @@ pub struct Costs {
 }
 
 /// What the cost of a piece depends on, within one search.
-type Key = (u32, u64, bool, Recompute, Arc<DeviceSpec>);
+type Key = ([u32; 2], u64, [bool; 2], Recompute, Arc<DeviceSpec>);
 
 impl Costs {
     /// What each piece costs on a device of the plan.
@@ -78,7 +78,9 @@ impl Costs {
         };
         // Two devices may share a name and differ: the whole description decides.
         let spec = plan.topology.devices()[device].spec.clone();
-        let key = (plan.mesh.tensor, plan.micro_batch, plan.sequence_parallel, plan.recompute, spec);
+        let mesh = [plan.mesh.context, plan.mesh.tensor];
+        let ways = [plan.sequence_parallel, plan.tensor_overlap];
+        let key = (mesh, plan.micro_batch, ways, plan.recompute, spec);
         let at = self.known.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
             // The first rank's device is what pieces are costed on.
             let placement = IdVec::filled(device, plan.placement.len());

@@ -8,6 +8,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::parallel::Tokens;
+
 /// How an optimiser steps one list of weights; the learning rate and other hyper-parameters are the
 /// scenario's, held by the interpreter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +98,11 @@ pub enum Formula {
         /// How many steps later than the program's, where a program is of several.
         ahead: u32,
     },
+    /// The tokens of each sequence that this rank holds. Reads \[x…\] (whole sequences) writes \[y…\].
+    TakeTokens {
+        /// Which.
+        tokens: Tokens,
+    },
     /// Nothing: a kernel that takes its time beside the formula that it belongs to (what an eager framework
     /// runs and a fused one does not), or room that it keeps. Reads \[room\] or writes \[room\], of no numbers.
     Beside,
@@ -130,22 +137,22 @@ pub enum Formula {
         /// Hidden width.
         width: u32,
     },
-    /// y = x + the learned position of each row. Row r of the buffer is row `first + r` of the
-    /// micro-batch, whose position is its remainder by `sequence`. Reads \[x, positions\] writes \[y\].
+    /// y = x + the learned position of each row. Row r of the buffer is row `first + r` of the tokens that
+    /// this context rank holds of its sequences. Reads \[x, positions\] writes \[y\].
     AddPositions {
-        /// First row of the micro-batch in this buffer.
+        /// First of those rows in this buffer.
         first: u32,
-        /// Sequence length.
-        sequence: u32,
+        /// What is held of a sequence.
+        tokens: Tokens,
         /// Hidden width.
         width: u32,
     },
     /// W of [`Formula::AddPositions`]. Reads \[dy\] updates \[dpositions\].
     PositionsWeight {
-        /// First row of the micro-batch in this buffer.
+        /// First of those rows in this buffer.
         first: u32,
-        /// Sequence length.
-        sequence: u32,
+        /// What is held of a sequence.
+        tokens: Tokens,
         /// Hidden width.
         width: u32,
     },
@@ -219,6 +226,72 @@ pub enum Formula {
         head_dim: u32,
         /// Sequence length.
         sequence: u32,
+    },
+
+    /// k and v of each row, side by side: what travels around a ring. Reads \[qkv\] writes \[kv\].
+    KeysValues {
+        /// Width of each: heads × head dimension.
+        width: u32,
+    },
+    /// The opposite, of gradients. Reads \[dq, dkv\] writes \[dqkv\].
+    JoinGradients {
+        /// Width of each: heads × head dimension.
+        width: u32,
+    },
+    /// Causal attention of a rank's tokens to those of a rank of its context group: of those that see any
+    /// ([`Tokens::sight`]), o and its log-sum-exp over these keys alone. Reads \[qkv, kv\] writes
+    /// \[o, log-sum-exp\].
+    AttentionBlock {
+        /// Heads on this rank.
+        heads: u32,
+        /// Width of a head.
+        head_dim: u32,
+        /// Whose queries.
+        queries: Tokens,
+        /// Whose keys.
+        keys: u16,
+    },
+    /// B of [`Formula::AttentionBlock`], from o and log-sum-exp over all keys. Writes dq of the tokens that see
+    /// any, dk and dv of those that are seen. Reads \[do, qkv, kv, o, log-sum-exp\] writes \[dq, dkv\].
+    AttentionBlockInput {
+        /// Heads on this rank.
+        heads: u32,
+        /// Width of a head.
+        head_dim: u32,
+        /// Whose queries.
+        queries: Tokens,
+        /// Whose keys.
+        keys: u16,
+    },
+    /// Attention to more keys: L = ln(e^L + e^L'), o = e^(L − L before)·o + e^(L' − L)·o'. Of `rows` rows of each
+    /// sequence, o' and L' have the last. Reads \[o', L'\] updates \[o, L\].
+    MergeAttention {
+        /// Width of a head.
+        head_dim: u32,
+        /// Heads × rows of a sequence in o.
+        rows: u32,
+        /// Heads × those of them in o'.
+        merged: u32,
+    },
+    /// y += x on a run of each `rows` rows of y. Reads \[x\] updates \[y\].
+    AccumulateRows {
+        /// Rows of y for each run.
+        rows: u32,
+        /// Where the run begins.
+        first: u32,
+        /// How many of them it has.
+        count: u32,
+        /// Numbers of a row.
+        width: u32,
+    },
+    /// Blocks of `width` numbers, (…, rows, columns) to (…, columns, rows). Reads \[x\] writes \[y\].
+    SwapBlocks {
+        /// Rows of x.
+        rows: u32,
+        /// Columns of x.
+        columns: u32,
+        /// Numbers of a block.
+        width: u32,
     },
 
     /// Greatest logit of each row on this rank. Reads \[logits\] writes \[max\].

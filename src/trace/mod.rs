@@ -119,8 +119,10 @@ impl Activity {
 pub enum Stream {
     /// Kernels.
     Compute,
-    /// Tensor-, sequence-, context- and expert-parallel collectives.
+    /// Tensor-, sequence- and expert-parallel collectives.
     Tensor,
+    /// Keys and values on their way to other ranks of a context group.
+    Context,
     /// Data-parallel collectives: gradients.
     Data,
     /// Shared weights on their way to those who need them.
@@ -139,9 +141,10 @@ pub enum Stream {
 
 impl Stream {
     /// Every stream, in the order lanes are shown.
-    pub const ALL: [Stream; 9] = [
+    pub const ALL: [Stream; 10] = [
         Stream::Compute,
         Stream::Tensor,
+        Stream::Context,
         Stream::Data,
         Stream::Weights,
         Stream::SendNext,
@@ -156,6 +159,7 @@ impl Stream {
         match self {
             Stream::Compute => "compute",
             Stream::Tensor => "tensor comm",
+            Stream::Context => "context comm",
             Stream::Data => "data comm",
             Stream::Weights => "weights comm",
             Stream::SendNext => "send next",

@@ -8,6 +8,7 @@
 
 mod asynchronous;
 pub mod compression;
+pub mod context;
 pub mod disturbance;
 pub mod lower;
 pub mod memory;
@@ -35,8 +36,9 @@ use crate::hardware::{Precision, Topology};
 use crate::ids::{DeviceId, Id, IdVec, MicroBatch, Rank, Stage, StepIndex};
 use crate::model::{Model, Piece};
 use crate::numeric::optimizer::OptimizerSpec;
-use crate::parallel::{Axis, Coordinates, Mesh};
+use crate::parallel::{Axis, Coordinates, Mesh, Tokens};
 use crate::training::compression::{CompressionSpec, Scheme};
+use crate::training::context::{ContextSpec, Travels};
 use crate::training::recompute::Recompute;
 use crate::training::schedule::{PipelineShape, ScheduleSpec};
 use crate::training::software::SoftwareSpec;
@@ -75,14 +77,20 @@ pub struct TrainingPlan {
     pub bucket: Bytes,
     /// Whether tensor ranks also split the rows of what they hold in common (Korthikanti et al. 2022).
     pub sequence_parallel: bool,
-    /// What replicas hold together.
+    /// How ranks that share a sequence attend to each other's tokens.
+    pub context_scheme: ContextSpec,
+    /// Whether a micro-batch is worked through in two halves, so that each half's exchanges between tensor
+    /// ranks pass under the other's kernels.
+    pub tensor_overlap: bool,
+    /// What replicas (and the context ranks within them) hold together.
     pub zero: Zero,
     /// Which activations are computed again instead of kept.
     pub recompute: Recompute,
     /// Which kernels are run, and how fast the host hands them over.
     pub software: SoftwareSpec,
     /// Whether ranks that do the same at the same time are simulated once: one replica and one tensor
-    /// rank stand for all. For runs that are only timed, on devices of one kind.
+    /// rank stand for all, and one context rank where these do the same. For runs that are only timed, on
+    /// devices of one kind.
     pub folded: bool,
     /// How collectives are carried out.
     pub algorithm: AlgorithmSpec,
@@ -114,7 +122,13 @@ impl TrainingPlan {
     /// Whether a rank is simulated itself, and not by another that does the same at the same time.
     pub fn simulates(&self, rank: Rank) -> bool {
         let at = self.mesh.coordinates(rank);
-        !self.folded || (at.data, at.context, at.tensor) == (0, 0, 0)
+        !self.folded || ((at.data, at.tensor) == (0, 0) && at.context < self.simulated_context())
+    }
+
+    /// Context ranks that are simulated: all of them where they see different parts of the sequence.
+    fn simulated_context(&self) -> u32 {
+        let alike = self.context_scheme.travels() == Travels::HeadsAcross;
+        if self.folded && alike { 1 } else { self.mesh.context }
     }
 
     /// Those of a group that are simulated.
@@ -124,8 +138,7 @@ impl TrainingPlan {
 
     /// Every rank that is simulated.
     pub fn simulated_ranks(&self) -> impl Iterator<Item = Rank> + '_ {
-        let step = if self.folded { self.mesh.data * self.mesh.context * self.mesh.tensor } else { 1 };
-        (0..self.mesh.ranks()).step_by(step as usize).map(Rank)
+        self.mesh.all().filter(|&rank| self.simulates(rank))
     }
 
     /// When every sample of a step is there. Samples that are trained on once more are there already.
@@ -161,17 +174,22 @@ impl TrainingPlan {
 
     /// How many ranks each simulated one stands for.
     pub fn ranks_of_each(&self) -> u32 {
-        if self.folded { self.mesh.ranks() / self.mesh.pipeline } else { 1 }
+        let context = self.mesh.context / self.simulated_context();
+        if self.folded { self.mesh.data * context * self.mesh.tensor } else { 1 }
     }
 
     /// The groups that do at the same time what a group with a simulated rank does, that group first:
-    /// what it becomes when data, context and tensor coordinates are shifted.
+    /// what it becomes when data and tensor coordinates, and context coordinates where these are folded, are
+    /// shifted.
     pub fn mirrored(&self, group: &[Rank]) -> Vec<Vec<Rank>> {
         let mesh = self.mesh;
         let mut taken = vec![false; mesh.ranks() as usize];
         let mut groups = Vec::new();
         for shift in 0..mesh.data * mesh.context * mesh.tensor {
             let by = mesh.coordinates(Rank(shift));
+            if by.context > 0 && self.simulated_context() > 1 {
+                continue;
+            }
             let shifted = |&rank: &Rank| {
                 let at = mesh.coordinates(rank);
                 mesh.rank(Coordinates {
@@ -191,11 +209,49 @@ impl TrainingPlan {
         groups
     }
 
-    /// The tensor ranks that hold a stage of a copy in a replica.
+    /// The ranks that hold a stage of a copy in a replica: for each part of the sequence its tensor ranks.
     pub fn cell_ranks(&self, replica: u32, copy: u32, stage: Stage) -> Vec<Rank> {
+        (0..self.mesh.context).flat_map(|context| self.tensor_ranks(replica, copy, stage, context)).collect()
+    }
+
+    /// Those of them that work on one part of the sequence.
+    pub fn tensor_ranks(&self, replica: u32, copy: u32, stage: Stage, context: u32) -> Vec<Rank> {
         let pipeline = self.schedule.home(self.shape(), copy, stage).0;
-        let first = self.mesh.rank(Coordinates { data: replica, pipeline, context: 0, tensor: 0 });
+        let first = self.mesh.rank(Coordinates { data: replica, pipeline, context, tensor: 0 });
         self.mesh.group(first, Axis::Tensor)
+    }
+
+    /// The tokens of each sequence that a rank works on.
+    pub fn tokens_of(&self, rank: Rank) -> Tokens {
+        let whole = Tokens::whole(self.model.tokens_per_sample());
+        if self.mesh.context == 1 {
+            return whole;
+        }
+        let narrow = |number: u32| u16::try_from(number).expect("checked to be few");
+        let rank = narrow(self.mesh.coordinates(rank).context);
+        Tokens { rank, of: narrow(self.mesh.context), order: self.context_scheme.order(), ..whole }
+    }
+
+    /// Parts that a micro-batch is worked through in.
+    pub fn parts(&self) -> u32 {
+        if self.tensor_overlap && self.mesh.tensor > 1 { 2 } else { 1 }
+    }
+
+    /// Ranks that hold the same weights, copies of the model not counted: the context ranks of all replicas.
+    pub fn holders(&self) -> u32 {
+        self.mesh.data * self.mesh.context
+    }
+
+    /// Which of them a rank is.
+    pub fn holder(&self, rank: Rank) -> u32 {
+        let at = self.mesh.coordinates(rank);
+        at.data * self.mesh.context + at.context
+    }
+
+    /// Those that hold the same as `rank`, in order, `rank` among them.
+    fn holding_as(&self, rank: Rank) -> Vec<Rank> {
+        let replicas = self.mesh.group(rank, Axis::Data).into_iter();
+        replicas.flat_map(|rank| self.mesh.group(rank, Axis::Context)).collect()
     }
 
     /// Models that are kept equal: copies in all replicas.
@@ -223,33 +279,35 @@ impl TrainingPlan {
         self.micro_batch * u64::from(self.micro_batches) * u64::from(self.mesh.data)
     }
 
-    /// Replicas that share what they hold.
+    /// Ranks that hold the same weights and share them, or what belongs to them: replicas and the context ranks
+    /// within them.
     pub fn sharers(&self) -> u32 {
-        if self.zero.shares() { self.zero.group.unwrap_or(self.mesh.data) } else { 1 }
+        if self.zero.shares() { self.zero.group.unwrap_or(self.holders()) } else { 1 }
     }
 
     /// The ranks that share with `rank`, in order.
     pub fn sharing_group(&self, rank: Rank) -> Vec<Rank> {
         let sharers = self.sharers() as usize;
-        let at = self.mesh.coordinates(rank).data as usize / sharers * sharers;
-        self.mesh.group(rank, Axis::Data)[at..at + sharers].to_vec()
+        let at = self.holder(rank) as usize / sharers * sharers;
+        self.holding_as(rank)[at..at + sharers].to_vec()
     }
 
     /// The ranks that hold the same share as `rank`, one of each sharing group.
     pub fn same_share(&self, rank: Rank) -> Vec<Rank> {
         let sharers = self.sharers() as usize;
-        let at = self.mesh.coordinates(rank).data as usize % sharers;
-        self.mesh.group(rank, Axis::Data).into_iter().skip(at).step_by(sharers).collect()
+        let at = self.holder(rank) as usize % sharers;
+        self.holding_as(rank).into_iter().skip(at).step_by(sharers).collect()
     }
 
-    /// The collectives of a step, and along which axis.
-    pub fn collectives(&self) -> Vec<(Axis, CollectiveKind)> {
+    /// The collectives of a step, each with the group of the first rank.
+    pub fn collectives(&self) -> Vec<(Vec<Rank>, CollectiveKind)> {
         use CollectiveKind::{AllGather, AllReduce, AllToAll, ReduceScatter};
-        let along =
-            |axis, kinds: &[CollectiveKind]| kinds.iter().map(|&kind| (axis, kind)).collect::<Vec<_>>();
+        let among = |group: Vec<Rank>, kinds: &[CollectiveKind]| {
+            kinds.iter().map(|&kind| (group.clone(), kind)).collect::<Vec<_>>()
+        };
         let data: &[CollectiveKind] = match self.compression.scheme() {
-            _ if self.mesh.data == 1 => &[],
-            _ if self.zero.shares() && self.sharers() == self.mesh.data => &[ReduceScatter, AllGather],
+            _ if self.holders() == 1 => &[],
+            _ if self.zero.shares() && self.sharers() == self.holders() => &[ReduceScatter, AllGather],
             _ if self.zero.shares() => &[ReduceScatter, AllGather, AllReduce],
             Scheme::Largest { .. } | Scheme::Sign => &[AllGather],
             Scheme::Narrow { .. } => &[AllToAll, AllGather],
@@ -260,7 +318,13 @@ impl TrainingPlan {
             true => &[AllReduce, AllGather, ReduceScatter],
             false => &[AllReduce],
         };
-        [along(Axis::Data, data), along(Axis::Tensor, tensor)].concat()
+        let context: &[CollectiveKind] = match self.context_scheme.travels() {
+            Travels::HeadsAcross if self.mesh.context > 1 => &[AllToAll],
+            _ => &[],
+        };
+        let along = |axis| self.mesh.group(Rank(0), axis);
+        let data = among(self.holding_as(Rank(0)), data);
+        [data, among(along(Axis::Tensor), tensor), among(along(Axis::Context), context)].concat()
     }
 
     /// Whether the rows between the tensor-parallel regions are split.

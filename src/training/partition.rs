@@ -100,6 +100,9 @@ pub fn piece_costs(plan: &TrainingPlan, compute: &dyn ComputeModel) -> Vec<Piece
         folded: true,
         ..plan.clone()
     };
+    // Of the context ranks the last has the most to do where they differ.
+    let context = alone.simulated_ranks().map(|rank| mesh.coordinates(rank).context).max();
+    let shown = |rank: Rank| Some(mesh.coordinates(rank).context) == context;
     let state = State::new(&alone);
     let program = lower(&alone, &state, StepIndex(0)).expect("one micro-batch passes a pipeline");
     let spec = &plan.topology.devices()[device].spec;
@@ -114,6 +117,9 @@ pub fn piece_costs(plan: &TrainingPlan, compute: &dyn ComputeModel) -> Vec<Piece
     }
     for (id, op) in program.ops().enumerate() {
         let (Some(stage), true) = (op.label.stage, op.label.micro_batch.is_some()) else { continue };
+        if !shown(op.rank) {
+            continue;
+        }
         let (cost, forward) = (&mut costs[stage.0 as usize], op.activity == Activity::Forward);
         let cycles = if forward { &mut cost.forward } else { &mut cost.backward };
         for kernel in program.instructions(id).iter().filter_map(|instruction| instruction.kernel) {
@@ -127,7 +133,7 @@ pub fn piece_costs(plan: &TrainingPlan, compute: &dyn ComputeModel) -> Vec<Piece
     }
     let stage_of = |rank: Rank| mesh.coordinates(rank).pipeline as usize;
     for (id, buffer) in program.buffers().enumerate() {
-        if buffer.slot.is_none() && used[id] == [true; 2] {
+        if buffer.slot.is_none() && shown(buffer.rank) && used[id] == [true; 2] {
             costs[stage_of(buffer.rank)].kept += buffer.bytes;
         }
     }

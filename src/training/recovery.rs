@@ -321,7 +321,7 @@ pub fn without(plan: &TrainingPlan, device: DeviceId) -> Option<TrainingPlan> {
         let mut smaller = plan.clone();
         smaller.mesh.data = data;
         smaller.micro_batches = micro_batches;
-        let shares = plan.zero.group.is_none_or(|group| data.is_multiple_of(group));
+        let shares = plan.zero.group.is_none_or(|group| smaller.holders().is_multiple_of(group));
         let fits =
             batch.is_multiple_of(u64::from(data)) && shares && plan.schedule.admits(smaller.shape()).is_ok();
         if !fits {

@@ -281,9 +281,12 @@ fn step_loss(
 
 /// The mean of what every replica's last stage has gathered.
 fn replicas_loss(plan: &TrainingPlan, state: &State, values: &Values, step: StepIndex) -> f64 {
-    let of_copy = |(replica, copy)| {
-        let rank = plan.cell_ranks(replica, copy, plan.last_stage())[0];
-        f64::from(values.number(state.loss(rank).expect("the last stage gathers the loss")))
+    // Each context rank has seen the loss of its tokens, each tensor rank that of all of those.
+    let of_copy = |(replica, copy)| -> f64 {
+        let ranks = plan.cell_ranks(replica, copy, plan.last_stage()).into_iter();
+        let loss =
+            |rank| f64::from(values.number(state.loss(rank).expect("the last stage gathers the loss")));
+        ranks.step_by(plan.mesh.tensor as usize).map(loss).sum()
     };
     let total: f64 = plan.copies().map(of_copy).sum();
     // Where each replica follows a gradient of its own, its loss is a mean already.

@@ -293,7 +293,7 @@ impl State {
                         let shard = u64::from(plan.mesh.coordinates(rank).tensor);
                         let held = parameter.shard(&whole, shard, tensor);
                         if let Some(share) = slots.share {
-                            let index = plan.mesh.coordinates(rank).data % plan.sharers();
+                            let index = plan.holder(rank) % plan.sharers();
                             let start = (u64::from(index) * share.elements) as usize;
                             let mine = held.iter().skip(start).take(share.elements as usize);
                             let mine = mine.copied().chain(std::iter::repeat(0.0));
@@ -347,7 +347,7 @@ impl State {
         let pieces = plan.model.pieces();
         let mut numbers = Vec::new();
         for (stage, held) in plan.stages.enumerate() {
-            let ranks = plan.cell_ranks(replica, 0, stage);
+            let ranks = plan.tensor_ranks(replica, 0, stage, 0);
             for &piece in &pieces[held.clone()] {
                 for (position, parameter) in plan.model.parameters(piece).into_iter().enumerate() {
                     let shards: Vec<Vec<f32>> =
@@ -442,7 +442,7 @@ impl State {
         let at = plan.mesh.coordinates(rank);
         let held = parameter.shard(whole, u64::from(at.tensor), u64::from(plan.mesh.tensor));
         let Some(share) = slots.share else { return held };
-        let start = (u64::from(at.data % plan.sharers()) * share.elements) as usize;
+        let start = (u64::from(plan.holder(rank) % plan.sharers()) * share.elements) as usize;
         let mine = held.into_iter().skip(start).take(share.elements as usize);
         mine.chain(std::iter::repeat(0.0)).take(share.elements as usize).collect()
     }

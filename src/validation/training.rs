@@ -31,6 +31,7 @@ use crate::network::{NetworkSpec, links_of};
 use crate::numeric::optimizer::OptimizerSpec;
 use crate::parallel::Mesh;
 use crate::training::compression::CompressionSpec;
+use crate::training::context::ContextSpec;
 use crate::training::recompute::Recompute;
 use crate::training::schedule::{Interleaved, ScheduleSpec};
 use crate::training::software::SoftwareSpec;
@@ -229,6 +230,8 @@ impl TrainRow {
             compression: CompressionSpec::from_name("none").expect("a listed compression"),
             bucket: if eager { Bytes(1 << 50) } else { Bytes(40 << 20) },
             sequence_parallel: self.sequence_parallel.unwrap_or(false),
+            context_scheme: ContextSpec::from_name("ring").expect("a listed scheme"),
+            tensor_overlap: false,
             zero: Zero { stage: if mesh.data > 1 { self.zero.unwrap_or(0) } else { 0 }, ..Zero::default() },
             recompute: self.recompute(eager)?,
             software: SoftwareSpec::from_name(software).expect("listed software"),

@@ -4,6 +4,7 @@ mod closed_forms;
 mod cluster;
 mod collectives;
 mod conformance;
+mod context;
 mod dependencies;
 mod diagnostics;
 mod disturbances;

@@ -16,6 +16,7 @@ use crate::model::Model;
 use crate::numeric::optimizer::OptimizerSpec;
 use crate::rng::Seed;
 use crate::training::compression::CompressionSpec;
+use crate::training::context::ContextSpec;
 use crate::training::partition::Partition;
 use crate::training::recompute::Recompute;
 use crate::training::schedule::ScheduleSpec;
@@ -193,8 +194,15 @@ pub struct Parallel {
     pub pipeline: u32,
     /// Tensor ranks.
     pub tensor: u32,
+    /// Ranks that share each sequence.
+    pub context: u32,
+    /// How these attend to each other's tokens.
+    pub context_scheme: ContextSpec,
     /// Whether tensor ranks also split the rows between their regions.
     pub sequence_parallel: bool,
+    /// Whether micro-batches are worked through in two halves, so that what tensor ranks exchange of one
+    /// passes under the kernels of the other.
+    pub tensor_overlap: bool,
     /// What replicas hold together: ZeRO's stages, FSDP, HSDP.
     pub zero: Zero,
     /// Which layers each pipeline stage holds.
@@ -215,7 +223,10 @@ impl Default for Parallel {
             data: 1,
             pipeline: 1,
             tensor: 1,
+            context: 1,
+            context_scheme: ContextSpec::from_name("ring").expect("a listed scheme"),
             sequence_parallel: false,
+            tensor_overlap: false,
             zero: Zero::default(),
             partition: Partition::Even,
             schedule: ScheduleSpec::from_name("one_f_one_b").expect("a listed schedule"),

@@ -1,5 +1,6 @@
 //! Workloads with `training:`.
 
+mod context;
 pub mod disturbances;
 pub mod file;
 pub mod model_compression;

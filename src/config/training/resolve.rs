@@ -101,7 +101,7 @@ pub fn resolve_on(
     let mesh = Mesh {
         data: file.parallel.data,
         pipeline: file.parallel.pipeline,
-        context: 1,
+        context: file.parallel.context,
         tensor: file.parallel.tensor,
     };
     let servers = file.parallel.sync.server().map_or(0, |server| server.servers);
@@ -136,6 +136,8 @@ pub fn resolve_on(
         compression: file.parallel.compression.clone(),
         bucket: file.training.bucket,
         sequence_parallel: file.parallel.sequence_parallel,
+        context_scheme: file.parallel.context_scheme.clone(),
+        tensor_overlap: file.parallel.tensor_overlap,
         recompute: file.recompute,
         software: file.software.clone(),
         zero: file.parallel.zero,
@@ -198,13 +200,14 @@ pub fn resolve_on(
     })
 }
 
-/// Whether ranks that differ in their replica or tensor rank alone do the same at the same time: their
-/// devices must be of one kind, and there must be some to fold.
+/// Whether ranks that differ in their replica or tensor rank alone (or their context rank, where these do the
+/// same) do the same at the same time: their devices must be of one kind, and there must be some to fold.
 fn folds(plan: &TrainingPlan) -> bool {
     let first = &plan.topology.devices()[plan.placement[Rank(0)]].spec;
     let alike = |&device: &DeviceId| plan.topology.devices()[device].spec == *first;
     // A replica that mixes with its neighbours alone is not in the place of every other.
-    plan.mesh.ranks() > plan.mesh.pipeline
+    let folded = TrainingPlan { folded: true, ..plan.clone() };
+    folded.ranks_of_each() > 1
         && plan.placement.iter().all(alike)
         && !["gossip", "parameter_server"].contains(&plan.sync.name())
 }
@@ -331,18 +334,26 @@ impl Check<'_> {
     }
 
     fn mesh(&mut self, file: &TrainingFile, mesh: Mesh, servers: u32, topology: Option<&Topology>) {
-        for (name, size) in [("data", mesh.data), ("pipeline", mesh.pipeline), ("tensor", mesh.tensor)] {
+        let sizes = [
+            ("data", mesh.data),
+            ("pipeline", mesh.pipeline),
+            ("context", mesh.context),
+            ("tensor", mesh.tensor),
+        ];
+        for (name, size) in sizes {
             if size == 0 {
                 self.wrong(&format!("parallel.{name}"), format!("`{name}` is at least 1"), "");
                 return;
             }
         }
         self.tensor(&file.model, u64::from(mesh.tensor));
+        self.context(file);
         let Some(topology) = topology else { return };
         let devices = topology.devices().len() as u64;
-        let ranks = u64::from(mesh.data) * u64::from(mesh.pipeline) * u64::from(mesh.tensor);
+        let ranks: u64 = sizes.iter().map(|&(_, size)| u64::from(size)).product();
         let wanted = ranks + u64::from(servers);
-        let mut product = format!("data {} × pipeline {} × tensor {}", mesh.data, mesh.pipeline, mesh.tensor);
+        let used = sizes.iter().filter(|&&(name, size)| name != "context" || size > 1);
+        let mut product = used.map(|(name, size)| format!("{name} {size}")).collect::<Vec<_>>().join(" × ");
         if servers > 0 {
             product += &format!(" + {servers} servers");
         }
@@ -539,13 +550,19 @@ impl Check<'_> {
 
     /// Whether replicas can share what they are asked to.
     fn zero(&mut self, plan: &TrainingPlan) {
-        let (data, sharers) = (plan.mesh.data, plan.sharers());
+        let (holders, sharers, context) = (plan.holders(), plan.sharers(), plan.mesh.context);
         if !plan.zero.shares() {
             return;
         }
-        if sharers == 0 || !data.is_multiple_of(sharers) {
-            let why = format!("groups of {sharers} do not divide {data} replicas");
-            self.wrong("parallel.zero", why, &format!("these would: {}", divisors(u64::from(data))));
+        if sharers == 0 || !holders.is_multiple_of(sharers) {
+            let whose = if context > 1 { "context ranks of all replicas" } else { "replicas" };
+            let why = format!("groups of {sharers} do not divide {holders} {whose}");
+            self.wrong("parallel.zero", why, &format!("these would: {}", divisors(u64::from(holders))));
+        } else if !sharers.is_multiple_of(context) && !context.is_multiple_of(sharers) {
+            let why = format!(
+                "groups of {sharers} are no whole replicas of {context} context ranks, nor parts of one"
+            );
+            self.wrong("parallel.zero", why, &format!("a multiple or a divisor of {context} would do"));
         }
         if plan.sync.name() != "all_reduce" {
             let why = format!(
@@ -595,8 +612,8 @@ impl Check<'_> {
 
     /// Whether the algorithm carries out what the axes exchange.
     fn collectives(&mut self, plan: &TrainingPlan) {
-        for (axis, kind) in plan.collectives() {
-            let group = plan.mesh.group(Rank(0), axis).into_iter().map(|rank| plan.placement[rank]);
+        for (group, kind) in plan.collectives() {
+            let group = group.into_iter().map(|rank| plan.placement[rank]);
             let call = Collective { kind, bytes: plan.bucket, group: group.collect() };
             if let Err(why) = plan.algorithm.admits(&call, &plan.topology) {
                 self.wrong("parallel.collective", why, "");
@@ -621,7 +638,7 @@ impl Check<'_> {
         }
         if plan.mesh.ranks() != plan.mesh.data || plan.schedule.copies() > 1 {
             let why = "workers of parameter servers are replicas on one device each";
-            self.wrong(key, why, "set `pipeline: 1` and `tensor: 1`, or use another `sync`");
+            self.wrong(key, why, "set `pipeline`, `context` and `tensor` to 1, or use another `sync`");
         }
     }
 
@@ -650,12 +667,15 @@ impl Check<'_> {
 
     /// What members of registries ask of the rest.
     fn policies(&mut self, plan: &TrainingPlan, file: &TrainingFile) {
-        let rows = plan.micro_batch * plan.model.tokens_per_sample();
+        let samples = plan.micro_batch / u64::from(plan.parts());
+        let rows = samples * plan.model.tokens_per_sample() / u64::from(plan.mesh.context);
+        self.overlap(plan);
         if plan.splits_rows() && !matches!(plan.model, Model::Gpt(_)) {
             self.wrong("parallel.sequence_parallel", "only a gpt has rows that tensor ranks can split", "");
         } else if plan.splits_rows() && !rows.is_multiple_of(u64::from(plan.mesh.tensor)) {
             let tensor = plan.mesh.tensor;
-            let why = format!("{tensor} tensor ranks do not divide the {rows} rows of a micro-batch");
+            let why =
+                format!("{tensor} tensor ranks do not divide the {rows} rows that they work on together");
             self.wrong("parallel.sequence_parallel", why, "");
         }
         match plan.schedule.admits(plan.shape()) {

@@ -242,7 +242,7 @@ struct Head {
 /// Whole lanes are worked on: the row has room for them, and what is beyond the query is set to −∞ first,
 /// whose exponential is nought.
 #[multiversion(targets = "simd")]
-fn softmax<T: Real>(scores: &mut [T], visible: usize, seen: usize) -> T {
+pub(super) fn softmax<T: Real>(scores: &mut [T], visible: usize, seen: usize) -> T {
     let whole = visible.next_multiple_of(LANES);
     if whole < seen {
         scores[whole..seen].fill(T::ZERO);
@@ -275,7 +275,7 @@ fn softmax<T: Real>(scores: &mut [T], visible: usize, seen: usize) -> T {
 
 /// p ← exp(p − L) and ds ← p·(ds − delta) of the first `visible`, nought in the others up to `seen`.
 #[multiversion(targets = "simd")]
-fn probabilities_and_gradients<T: Real>(
+pub(super) fn probabilities_and_gradients<T: Real>(
     p: &mut [T],
     ds: &mut [T],
     visible: usize,
@@ -294,7 +294,7 @@ fn probabilities_and_gradients<T: Real>(
     ds[visible..end].fill(T::ZERO);
 }
 
-fn dot<T: Real>(x: &[T], y: &[T]) -> T {
+pub(super) fn dot<T: Real>(x: &[T], y: &[T]) -> T {
     let mut lanes = [T::ZERO; LANES];
     for (x, y) in x.chunks(LANES).zip(y.chunks(LANES)) {
         for (lane, (x, y)) in lanes.iter_mut().zip(x.iter().zip(y)) {

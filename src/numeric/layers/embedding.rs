@@ -6,6 +6,7 @@
 
 use crate::numeric::layers::pointwise::{accumulate, add};
 use crate::numeric::real::Real;
+use crate::parallel::Tokens;
 
 /// x[r] = table[id[r] − first], or nought.     ids: (N)   table: (rows here, H)   x: (N, H)
 pub fn forward<T: Real>(first: usize, width: usize, ids: &[T], table: &[T], x: &mut [T]) {
@@ -26,14 +27,13 @@ pub fn backward_weight<T: Real>(first: usize, width: usize, ids: &[T], dx: &[T],
     }
 }
 
-/// Learned positions: row r of a buffer is row `first + r` of its micro-batch, and that modulo the sequence
-/// its position.
+/// Learned positions: row r of a buffer is row `first + r` of the tokens that are held of its sequences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Positions {
     /// The first row.
     pub first: usize,
-    /// S
-    pub sequence: usize,
+    /// Which tokens are held of a sequence.
+    pub tokens: Tokens,
     /// H
     pub width: usize,
 }
@@ -55,7 +55,7 @@ impl Positions {
     }
 
     fn of_row(self, row: usize) -> usize {
-        (self.first + row) % self.sequence * self.width
+        self.tokens.position((self.first + row) % self.tokens.count()) * self.width
     }
 }
 
@@ -100,7 +100,7 @@ mod tests {
     fn backward_is_the_slope_of_forward() {
         let (width, dy) = (2, draw::<f64>("dy", IDS.len() * 2));
         let (table, positions) = (draw::<f64>("table", 6 * width), draw::<f64>("positions", 3 * width));
-        let places = Positions { first: 1, sequence: 3, width };
+        let places = Positions { first: 1, tokens: Tokens::whole(3), width };
         let embed = |table: &[f64], positions: &[f64]| {
             let (mut x, mut y) = (vec![f64::NAN; dy.len()], vec![f64::NAN; dy.len()]);
             forward(0, width, &IDS, table, &mut x);
@@ -118,7 +118,7 @@ mod tests {
     /// Rows 3 to 6 of sequences of two are positions 1, 0, 1, 0.
     #[test]
     fn positions_go_round_with_the_sequence() {
-        let positions = Positions { first: 3, sequence: 2, width: 1 };
+        let positions = Positions { first: 3, tokens: Tokens::whole(2), width: 1 };
         let mut y = [f64::NAN; 4];
         positions.forward(&[0.0, 1.0, 2.0, 3.0], &[10.0, 20.0], &mut y);
         assert_eq!(y, [20.0, 11.0, 22.0, 13.0]);

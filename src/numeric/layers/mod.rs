@@ -12,6 +12,7 @@
 //! D head dimension; dx is the gradient of the loss by x.
 
 pub mod attention;
+pub mod attention_block;
 pub mod cross_entropy;
 pub mod distillation;
 pub mod embedding;
@@ -19,5 +20,6 @@ pub mod gelu;
 pub mod layer_norm;
 pub mod linear;
 pub mod pointwise;
+pub mod rearrange;
 pub mod relu;
 pub mod squared_error;

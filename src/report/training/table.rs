@@ -79,9 +79,10 @@ pub fn describe(plan: &TrainingPlan, notes: &[String]) -> String {
         (
             "mesh".to_owned(),
             format!(
-                "data {} x pipeline {} x tensor {} = {} ranks",
+                "data {} x pipeline {} x {}tensor {} = {} ranks",
                 mesh.data,
                 mesh.pipeline,
+                if mesh.context > 1 { format!("context {} x ", mesh.context) } else { String::new() },
                 mesh.tensor,
                 mesh.ranks()
             ),

@@ -59,7 +59,7 @@ struct Parcel {
 impl Run<'_, '_> {
     /// One step of one worker: pull, forward and backward, push; the servers apply.
     fn iteration(&mut self, iteration: u32, worker: u32) {
-        let cell = self.lowering.cell(worker, Stage(0), MicroBatch(0));
+        let cell = self.lowering.cell(worker, Stage(0), MicroBatch(0), 0);
         let label = turn(iteration, worker, self.lowering.plan.mesh.data);
         for parcel in self.parcels() {
             if iteration > 0 {

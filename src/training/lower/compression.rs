@@ -32,7 +32,7 @@ impl Lowering<'_> {
 
     /// Packs and exchanges a bucket among the replicas, for every tensor rank of the stage.
     pub(super) fn compress_bucket(&mut self, stage: Stage, bucket: &Bucket) {
-        for group in self.replica_groups(stage) {
+        for group in self.holder_groups(stage) {
             let elements: u64 = self.gradients_of(group[0], bucket).iter().map(|g| self.elements(*g)).sum();
             let part = |fraction: f64| ((elements as f64 * fraction).ceil() as u64).clamp(1, elements);
             match self.plan.compression.scheme() {
@@ -54,14 +54,6 @@ impl Lowering<'_> {
                 Scheme::LowRank { .. } => self.sum_factors(stage, bucket, &group),
             }
         }
-    }
-
-    /// The ranks that hold the same of a stage in every replica, one group for each tensor rank.
-    pub(super) fn replica_groups(&self, stage: Stage) -> Vec<Vec<Rank>> {
-        let tensor_ranks = if self.plan.folded { 1 } else { self.plan.mesh.tensor as usize };
-        let cells: Vec<Vec<Rank>> =
-            self.plan.copies().map(|(replica, copy)| self.plan.cell_ranks(replica, copy, stage)).collect();
-        (0..tensor_ranks).map(|tensor| cells.iter().map(|cell| cell[tensor]).collect()).collect()
     }
 
     /// Every replica gets the packets of all and sums them.

@@ -117,7 +117,7 @@ impl Lowering<'_> {
             out.push(match (&self.plan.model, &saved.softmax) {
                 (Model::Mlp(mlp), Some((max, sums))) => {
                     let classes = mlp.classes;
-                    self.cross_entropy_backward(rank, 0, [x, targets, max[index], sums[index]], classes)
+                    self.cross_entropy_backward(rank, [x, targets, max[index], sums[index]], classes)
                 }
                 _ => {
                     let elements = self.emitter.elements(x);

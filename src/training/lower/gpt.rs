@@ -14,32 +14,22 @@
 //! Letters: x the residual stream (rows, hidden), n a norm's output, o an attention's, p a partial
 //! sum, a and h before and after the MLP's nonlinearity; d… a gradient.
 
-use crate::compute::{Kernel, Pass};
+use crate::compute::Pass;
 use crate::hardware::Precision;
 use crate::ids::{BufferId, Rank};
 use crate::model::{Gpt, Model, Piece};
 use crate::program::{Formula, Reduction};
 use crate::trace::{Activity, MemoryUse};
+use crate::training::lower::attention::AttentionSaved;
 use crate::training::lower::emit::ParameterBuffers;
 use crate::training::lower::{Cell, Lowering, PerRank, Saved, kernels};
-use crate::training::recompute::Recompute;
 use crate::units::Bytes;
 
 /// What a block keeps for its backward pass, on each rank.
 #[derive(Debug, Clone)]
 pub(super) struct BlockSaved {
-    attention: Vec<AttentionSaved>,
+    attention: AttentionSaved,
     mlp: Vec<MlpSaved>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct AttentionSaved {
-    norm: NormSaved,
-    qkv: BufferId,
-    o: BufferId,
-    log_sum_exp: BufferId,
-    /// What only an eager framework keeps.
-    eager: Option<BufferId>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -53,9 +43,9 @@ struct MlpSaved {
 
 /// What a norm keeps: its input, its output (the next map's input) and two numbers a row.
 #[derive(Debug, Clone, Copy)]
-struct NormSaved {
+pub(super) struct NormSaved {
     x: BufferId,
-    n: BufferId,
+    pub(super) n: BufferId,
     statistics: BufferId,
 }
 
@@ -70,7 +60,7 @@ pub(super) struct HeadSaved {
 }
 
 /// Positions of a block's parameters in [`Model::parameters`].
-mod block {
+pub(super) mod block {
     pub const ATTENTION_NORM: usize = 0;
     pub const QKV: usize = 2;
     pub const OUTPUT: usize = 4;
@@ -80,22 +70,22 @@ mod block {
 }
 
 impl Lowering<'_> {
-    fn gpt(&self) -> &Gpt {
+    pub(super) fn gpt(&self) -> &Gpt {
         let Model::Gpt(gpt) = &self.plan.model else { panic!("only a GPT has blocks") };
         gpt
     }
 
-    fn hidden(&self) -> u64 {
+    pub(super) fn hidden(&self) -> u64 {
         self.gpt().hidden
     }
 
     /// Rows of the residual stream that one rank holds.
-    fn own_rows(&self) -> u64 {
+    pub(super) fn own_rows(&self) -> u64 {
         if self.plan.splits_rows() { self.rows() / self.tensor() } else { self.rows() }
     }
 
     /// Into a tensor-parallel region: every rank needs every row.
-    fn enter(&mut self, cell: &Cell, n: PerRank) -> PerRank {
+    pub(super) fn enter(&mut self, cell: &Cell, n: PerRank) -> PerRank {
         if !self.plan.splits_rows() {
             return n;
         }
@@ -104,7 +94,7 @@ impl Lowering<'_> {
     }
 
     /// Out of a tensor-parallel region: partial sums meet, whole or each rank its own rows.
-    fn leave(&mut self, cell: &Cell, partial: PerRank) -> PerRank {
+    pub(super) fn leave(&mut self, cell: &Cell, partial: PerRank) -> PerRank {
         if !self.plan.splits_rows() {
             self.emitter.reduce_tensor(cell, &partial, self.plan.precision, Reduction::Sum);
             return partial;
@@ -113,7 +103,7 @@ impl Lowering<'_> {
         self.emitter.scatter_rows(cell, &partial, whole)
     }
 
-    fn tensor(&self) -> u64 {
+    pub(super) fn tensor(&self) -> u64 {
         u64::from(self.plan.mesh.tensor)
     }
 
@@ -121,13 +111,12 @@ impl Lowering<'_> {
     pub(super) fn embedding_forward(&mut self, cell: &Cell, tokens: PerRank) -> (PerRank, Saved) {
         let (rows, hidden) = (self.rows(), self.hidden());
         let share = self.gpt().vocabulary / self.tensor();
-        let sequence = self.gpt().sequence as u32;
         let precision = self.plan.precision;
         let mut partial = PerRank::new();
         for (index, &rank) in cell.ranks.iter().enumerate() {
             let [table, _] = self.two(rank, Piece::Embedding);
             let x = self.emitter.activation(rank, rows * hidden);
-            let formula = Formula::Embed { first_row: index as u32 * share as u32, width: hidden as u32 };
+            let formula = Formula::Embed { first_row: self.first_of(rank, share), width: hidden as u32 };
             let kernel = kernels::embedding(rows, hidden, false, precision);
             self.emitter.run(rank, formula, kernel, &[tokens[index], table.weight], &[x], &[]);
             partial.push(x);
@@ -138,8 +127,8 @@ impl Lowering<'_> {
         for (index, &rank) in cell.ranks.iter().enumerate() {
             let [_, positions] = self.two(rank, Piece::Embedding);
             let y = self.emitter.activation(rank, own * hidden);
-            let first = self.first_row(index);
-            let formula = Formula::AddPositions { first, sequence, width: hidden as u32 };
+            let (first, tokens) = (self.first_row(rank), self.plan.tokens_of(rank));
+            let formula = Formula::AddPositions { first, tokens, width: hidden as u32 };
             let kernel = kernels::elementwise(own * hidden, 2, 1, 1, precision);
             self.emitter.run(rank, formula, kernel, &[partial[index], positions.weight], &[y], &[]);
             out.push(y);
@@ -150,17 +139,17 @@ impl Lowering<'_> {
     pub(super) fn embedding_backward(&mut self, cell: &Cell, dx: PerRank, tokens: &PerRank) -> PerRank {
         let (rows, hidden) = (self.rows(), self.hidden());
         let share = self.gpt().vocabulary / self.tensor();
-        let sequence = self.gpt().sequence as u32;
         let precision = self.plan.precision;
         let own = self.own_rows();
         let all = self.enter(cell, dx.clone());
         for (index, &rank) in cell.ranks.iter().enumerate() {
             let [table, positions] = self.two(rank, Piece::Embedding);
             let width = hidden as u32;
-            let formula = Formula::PositionsWeight { first: self.first_row(index), sequence, width };
+            let held = self.plan.tokens_of(rank);
+            let formula = Formula::PositionsWeight { first: self.first_row(rank), tokens: held, width };
             let kernel = kernels::elementwise(own * hidden, 1, 0, 1, precision);
             self.emitter.run_weight(rank, formula, kernel, &[dx[index]], &[positions.gradient()]);
-            let formula = Formula::EmbedWeight { first_row: index as u32 * share as u32, width };
+            let formula = Formula::EmbedWeight { first_row: self.first_of(rank, share), width };
             let kernel = kernels::embedding(rows, hidden, true, precision);
             // The gradient of a table is as large as the table, zeroed, and then added to what was there.
             self.eager_pass(rank, share * hidden, 2, 2, precision);
@@ -169,85 +158,73 @@ impl Lowering<'_> {
         PerRank::new()
     }
 
-    pub(super) fn block_forward(&mut self, cell: &Cell, piece: Piece, x: PerRank) -> (PerRank, Saved) {
-        let (p, attention) = self.attention_forward(cell, piece, &x);
-        let x = self.add_to_stream(cell, piece, block::OUTPUT + 1, &x, &p);
-        let (p, mlp) = self.mlp_forward(cell, piece, &x);
-        let x = self.add_to_stream(cell, piece, block::DOWN + 1, &x, &p);
-        (x, Saved::Block(Box::new(BlockSaved { attention, mlp })))
+    /// Forward through a block in every cell: attention in all of them, then the MLP in all, so that what the
+    /// tensor ranks of one exchange passes under what those of another compute.
+    pub(super) fn block_forward(
+        &mut self,
+        cells: &[Cell],
+        piece: Piece,
+        streams: Vec<PerRank>,
+    ) -> (Vec<PerRank>, Vec<Saved>) {
+        let halves: Vec<_> =
+            cells.iter().zip(&streams).map(|(cell, x)| self.attention_forward(cell, piece, x)).collect();
+        let (mut out, mut saved) = (Vec::new(), Vec::new());
+        for ((cell, x), (p, attention)) in cells.iter().zip(&streams).zip(halves) {
+            let x = self.add_to_stream(cell, piece, block::OUTPUT + 1, x, &p);
+            let (p, mlp) = self.mlp_forward(cell, piece, &x);
+            out.push((x, p));
+            saved.push(Saved::Block(Box::new(BlockSaved { attention, mlp })));
+        }
+        let out = cells
+            .iter()
+            .zip(out)
+            .map(|(cell, (x, p))| self.add_to_stream(cell, piece, block::DOWN + 1, &x, &p))
+            .collect();
+        (out, saved)
     }
 
-    /// Goes through a block a second time for what the first time did not keep.
-    pub(super) fn block_again(&mut self, cell: &Cell, piece: Piece, x: PerRank) -> Box<BlockSaved> {
-        let activity = self.emitter.activity(&cell.ranks, Activity::Recompute);
-        let (_, keep) = self.block_forward(cell, piece, x);
-        self.emitter.activity(&cell.ranks, activity);
-        let Saved::Block(keep) = keep else { unreachable!("a block keeps what a block keeps") };
-        keep
+    /// Goes through a block a second time for what the first time did not keep, where that was its input alone.
+    fn block_again(&mut self, cells: &[Cell], piece: Piece, saved: Vec<Saved>) -> Vec<BlockSaved> {
+        let input = |keep: &Saved| match keep {
+            Saved::Input(x) => Some(x.clone()),
+            _ => None,
+        };
+        let inputs: Option<Vec<PerRank>> = saved.iter().map(input).collect();
+        let saved = match inputs {
+            None => saved,
+            Some(inputs) => {
+                let ranks: Vec<Rank> = cells.iter().flat_map(|cell| cell.ranks.iter().copied()).collect();
+                let activity = self.emitter.activity(&ranks, Activity::Recompute);
+                let (_, saved) = self.block_forward(cells, piece, inputs);
+                self.emitter.activity(&ranks, activity);
+                saved
+            }
+        };
+        let of_block = |keep| match keep {
+            Saved::Block(keep) => *keep,
+            _ => unreachable!("a block keeps what a block keeps"),
+        };
+        saved.into_iter().map(of_block).collect()
     }
 
     pub(super) fn block_backward(
         &mut self,
-        cell: &Cell,
+        cells: &[Cell],
         piece: Piece,
-        dx: PerRank,
-        saved: &BlockSaved,
-    ) -> PerRank {
-        let dx = self.mlp_backward(cell, piece, dx, &saved.mlp);
-        self.attention_backward(cell, piece, dx, &saved.attention)
-    }
-
-    /// norm → q, k, v of this rank's heads → attention → the rows of the output map that they meet.
-    fn attention_forward(
-        &mut self,
-        cell: &Cell,
-        piece: Piece,
-        x: &PerRank,
-    ) -> (PerRank, Vec<AttentionSaved>) {
-        let hidden = self.hidden();
-        let own = hidden / self.tensor();
-        let (formula, shape) = self.attention_shape();
-        let mut saved = Vec::new();
-        let mut partial = PerRank::new();
-        let norms = self.norms_forward(cell, piece, block::ATTENTION_NORM, x);
-        let n = self.enter(cell, norms.iter().map(|norm| norm.n).collect());
-        for (index, &rank) in cell.ranks.iter().enumerate() {
-            let w = self.emitter.parameters(rank, piece);
-            let norm = norms[index];
-            let qkv = self.linear_forward(rank, &w[block::QKV..block::QKV + 2], n[index], (hidden, 3 * own));
-            let (o, log_sum_exp, eager) = self.attend(rank, qkv, formula, shape);
-            let p = self.linear_forward(rank, &w[block::OUTPUT..block::OUTPUT + 1], o, (own, hidden));
-            saved.push(AttentionSaved { norm, qkv, o, log_sum_exp, eager });
-            partial.push(p);
-        }
-        (self.leave(cell, partial), saved)
-    }
-
-    /// The core of attention on this rank's heads.
-    fn attend(
-        &mut self,
-        rank: Rank,
-        qkv: BufferId,
-        formula: Formula,
-        shape: kernels::AttentionShape,
-    ) -> (BufferId, BufferId, Option<BufferId>) {
-        let rows = self.rows();
-        let o = self.emitter.activation(rank, rows * shape.heads * shape.head_dim);
-        let log_sum_exp = self.emitter.bytes_buffer(rank, rows * shape.heads, 4, MemoryUse::Activations);
-        let kernel = self.attention_kernels(rank, shape, false);
-        self.emitter.run(rank, formula, kernel, &[qkv], &[o, log_sum_exp], &[]);
-        // Korthikanti et al., section 4.1: the output of the softmax, the mask of its dropout and the output
-        // of that, 5·a·s²·b bytes in 16 bits; and the mask of the dropout behind the output map, s·b·h.
-        let scores = shape.batch * shape.heads * shape.sequence * shape.sequence;
-        let width = self.plan.precision.bytes_of(1).get();
-        let mask = self.own_rows() * self.hidden();
-        let eager = self.eager_room(rank, scores * (2 * width + 1) + mask);
-        (o, log_sum_exp, eager)
+        streams: Vec<PerRank>,
+        saved: Vec<Saved>,
+    ) -> Vec<PerRank> {
+        let saved = self.block_again(cells, piece, saved);
+        let each = cells.iter().zip(streams).zip(&saved);
+        let streams: Vec<PerRank> =
+            each.map(|((cell, dx), keep)| self.mlp_backward(cell, piece, dx, &keep.mlp)).collect();
+        let each = cells.iter().zip(streams).zip(&saved);
+        each.map(|((cell, dx), keep)| self.attention_backward(cell, piece, dx, &keep.attention)).collect()
     }
 
     /// Room for what an eager framework keeps from the forward to the backward pass beyond what its formulas
     /// need.
-    fn eager_room(&mut self, rank: Rank, bytes: u64) -> Option<BufferId> {
+    pub(super) fn eager_room(&mut self, rank: Rank, bytes: u64) -> Option<BufferId> {
         let eager = self.plan.software.is_eager();
         eager.then(|| {
             let room = self.emitter.packed_buffer(rank, 0, Bytes(bytes), MemoryUse::Activations);
@@ -257,26 +234,10 @@ impl Lowering<'_> {
     }
 
     /// The backward pass has come to where such room is given back.
-    fn leave_room(&mut self, rank: Rank, room: Option<BufferId>) {
+    pub(super) fn leave_room(&mut self, rank: Rank, room: Option<BufferId>) {
         if let Some(room) = room {
             self.emitter.run(rank, Formula::Beside, None, &[room], &[], &[]);
         }
-    }
-
-    /// The kernel of attention; where it is not one, the last of them, the others having been run before.
-    fn attention_kernels(
-        &mut self,
-        rank: Rank,
-        shape: kernels::AttentionShape,
-        backward: bool,
-    ) -> Option<Kernel> {
-        if !self.plan.software.is_eager() {
-            return kernels::attention(shape, backward);
-        }
-        let mut kernels = kernels::unfused_attention(shape, backward);
-        let last = kernels.pop();
-        kernels.into_iter().for_each(|kernel| self.emitter.beside(rank, Some(kernel)));
-        last
     }
 
     /// A pass over `elements` numbers that an eager framework makes besides.
@@ -284,52 +245,6 @@ impl Lowering<'_> {
         if self.plan.software.is_eager() {
             self.emitter.beside(rank, kernels::elementwise(elements, inputs, outputs, 1, precision));
         }
-    }
-
-    /// What attention kept, its core computed again where it was not.
-    fn attention_again(&mut self, rank: Rank, keep: &AttentionSaved) -> AttentionSaved {
-        if self.plan.recompute != Recompute::Selective {
-            return *keep;
-        }
-        let (formula, shape) = self.attention_shape();
-        let activity = self.emitter.activity(&[rank], Activity::Recompute);
-        let (o, log_sum_exp, eager) = self.attend(rank, keep.qkv, formula, shape);
-        self.emitter.activity(&[rank], activity);
-        AttentionSaved { o, log_sum_exp, eager, ..*keep }
-    }
-
-    fn attention_backward(
-        &mut self,
-        cell: &Cell,
-        piece: Piece,
-        dx: PerRank,
-        saved: &[AttentionSaved],
-    ) -> PerRank {
-        let (rows, hidden) = (self.rows(), self.hidden());
-        let own = hidden / self.tensor();
-        let (forward, shape) = self.attention_shape();
-        let Formula::Attention { heads, head_dim, sequence } = forward else { unreachable!("see there") };
-        let formula = Formula::AttentionInput { heads, head_dim, sequence };
-        let dp = self.enter(cell, dx.clone());
-        let n = self.enter(cell, saved.iter().map(|keep| keep.norm.n).collect());
-        let mut dn = PerRank::new();
-        for (index, &rank) in cell.ranks.iter().enumerate() {
-            let w = self.emitter.parameters(rank, piece);
-            let keep = self.attention_again(rank, &saved[index]);
-            self.bias_backward(rank, w[block::OUTPUT + 1], dx[index]);
-            let output = &w[block::OUTPUT..block::OUTPUT + 1];
-            let d_o = self.linear_backward(rank, output, dp[index], keep.o, (own, hidden));
-            let dqkv = self.emitter.activation(rank, rows * 3 * own);
-            let kernel = self.attention_kernels(rank, shape, true);
-            let reads = [d_o, keep.qkv, keep.o, keep.log_sum_exp];
-            self.emitter.run(rank, formula, kernel, &reads, &[dqkv], &[]);
-            self.leave_room(rank, keep.eager);
-            let qkv = &w[block::QKV..block::QKV + 2];
-            dn.push(self.linear_backward(rank, qkv, dqkv, n[index], (hidden, 3 * own)));
-        }
-        let dn = self.leave(cell, dn);
-        let norms = saved.iter().map(|keep| keep.norm).collect::<Vec<_>>();
-        self.norm_backward(cell, piece, block::ATTENTION_NORM, &dn, &norms, Some(&dx))
     }
 
     /// norm → this rank's columns of the up map → GELU → the rows of the down map that they meet.
@@ -406,7 +321,7 @@ impl Lowering<'_> {
         for (index, &rank) in cell.ranks.iter().enumerate() {
             let w = self.emitter.parameters(rank, Piece::Head);
             let reads = [saved.logits[index], saved.targets[index], saved.max[index], saved.sums[index]];
-            let dlogits = self.cross_entropy_backward(rank, index, reads, share);
+            let dlogits = self.cross_entropy_backward(rank, reads, share);
             dn.push(self.linear_backward(rank, &w[2..3], dlogits, n[index], (hidden, share)));
         }
         let dn = self.leave(cell, dn);
@@ -436,7 +351,7 @@ impl Lowering<'_> {
         self.emitter.reduce_tensor(cell, &max, Precision::F32, Reduction::Max);
         for (index, &rank) in cell.ranks.iter().enumerate() {
             let sum = self.emitter.bytes_buffer(rank, 2 * rows, 4, MemoryUse::Activations);
-            let (first_class, classes) = (index as u32 * share as u32, share as u32);
+            let (first_class, classes) = (self.first_of(rank, share), share as u32);
             let formula = Formula::LogitSums { first_class, classes };
             let kernel = kernels::elementwise(rows * share, 1, 0, kernels::EXP_FLOPS, self.plan.precision);
             let reads = [logits[index], targets[index], max[index]];
@@ -461,13 +376,12 @@ impl Lowering<'_> {
     pub(super) fn cross_entropy_backward(
         &mut self,
         rank: Rank,
-        index: usize,
         reads: [BufferId; 4],
         share: u64,
     ) -> BufferId {
         let elements = self.emitter.elements(reads[0]);
         let dlogits = self.emitter.activation(rank, elements);
-        let (first_class, classes) = (index as u32 * share as u32, share as u32);
+        let (first_class, classes) = (self.first_of(rank, share), share as u32);
         let formula = Formula::CrossEntropyInput { first_class, classes, scale: self.loss_scale() };
         let kernel = kernels::elementwise(elements, 1, 1, kernels::EXP_FLOPS, self.plan.precision);
         // Softmax scaled by the gradient in f32, and made as wide as the logits again.
@@ -488,31 +402,25 @@ impl Lowering<'_> {
         [w[0], w[1]]
     }
 
-    fn attention_shape(&self) -> (Formula, kernels::AttentionShape) {
-        let gpt = self.gpt();
-        let heads = gpt.heads / self.tensor();
-        let formula = Formula::Attention {
-            heads: heads as u32,
-            head_dim: gpt.head_dim() as u32,
-            sequence: gpt.sequence as u32,
-        };
-        let shape = kernels::AttentionShape {
-            batch: self.plan.micro_batch,
-            heads,
-            head_dim: gpt.head_dim(),
-            sequence: gpt.sequence,
-            precision: self.plan.precision,
-        };
-        (formula, shape)
+    /// The first row, of those that its context rank works on, that a rank holds between tensor-parallel
+    /// regions.
+    fn first_row(&self, rank: Rank) -> u32 {
+        if self.plan.splits_rows() { self.first_of(rank, self.own_rows()) } else { 0 }
     }
 
-    /// The first row of the micro-batch that a rank of a cell holds between tensor-parallel regions.
-    fn first_row(&self, index: usize) -> u32 {
-        if self.plan.splits_rows() { index as u32 * self.own_rows() as u32 } else { 0 }
+    /// Where a tensor rank's share begins of something cut into shares of this size.
+    fn first_of(&self, rank: Rank, share: u64) -> u32 {
+        self.plan.mesh.coordinates(rank).tensor * share as u32
     }
 
     /// A norm on every rank of a cell, with the parameters that begin at `first`.
-    fn norms_forward(&mut self, cell: &Cell, piece: Piece, first: usize, x: &PerRank) -> Vec<NormSaved> {
+    pub(super) fn norms_forward(
+        &mut self,
+        cell: &Cell,
+        piece: Piece,
+        first: usize,
+        x: &PerRank,
+    ) -> Vec<NormSaved> {
         let mut norms = Vec::new();
         for (index, &rank) in cell.ranks.iter().enumerate() {
             let w = self.emitter.parameters(rank, piece);
@@ -532,7 +440,7 @@ impl Lowering<'_> {
     }
 
     /// Gradient of a norm's input; where a residual stream passes by it, its gradient is added.
-    fn norm_backward(
+    pub(super) fn norm_backward(
         &mut self,
         cell: &Cell,
         piece: Piece,
@@ -642,7 +550,7 @@ impl Lowering<'_> {
         out
     }
 
-    fn bias_backward(&mut self, rank: Rank, b: ParameterBuffers, dy: BufferId) {
+    pub(super) fn bias_backward(&mut self, rank: Rank, b: ParameterBuffers, dy: BufferId) {
         let elements = self.emitter.elements(dy);
         // Through the dropout before the sum.
         self.eager_pass(rank, elements, 2, 1, self.plan.precision);

@@ -2,6 +2,7 @@
 
 use crate::compute::{Kernel, Pass};
 use crate::hardware::Precision;
+use crate::parallel::Sight;
 
 /// Flops of one exponential or tanh with what surrounds it, as vector units evaluate them: a
 /// polynomial of degree five or six with range reduction (Cephes `expf`; about ten multiply-adds).
@@ -35,6 +36,33 @@ pub(super) fn attention(shape: AttentionShape, backward: bool) -> Option<Kernel>
         queries: sequence,
         keys: sequence,
         causal: true,
+        pass: pass(backward),
+        precision,
+    })
+}
+
+/// Attention of some queries to a block of keys.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BlockShape {
+    pub(super) batch: u64,
+    pub(super) heads: u64,
+    pub(super) head_dim: u64,
+    /// Those that see any of the keys.
+    pub(super) queries: u64,
+    pub(super) sight: Sight,
+}
+
+/// Attention to a block of keys, forward or backward.
+pub(super) fn attention_block(shape: BlockShape, precision: Precision, backward: bool) -> Option<Kernel> {
+    let BlockShape { batch, heads, head_dim, queries, sight } = shape;
+    Some(Kernel::Attention {
+        batch,
+        heads,
+        kv_heads: heads,
+        head_dim,
+        queries,
+        keys: sight.keys,
+        causal: sight.causal,
         pass: pass(backward),
         precision,
     })

@@ -1,15 +1,19 @@
 //! Turns a training plan into the program of one step.
 //!
 //! The schedule says in which order a stage does its passes; lowering writes out what each pass does,
-//! layer by layer ([`gpt`], [`dense`]), adds the sends between stages, the collectives between tensor
-//! and data ranks ([`sync`], [`sharing`]), and the update. Who waits for whom follows from the buffers.
+//! layer by layer ([`gpt`], [`attention`], [`dense`]), adds the sends between stages, the exchanges between
+//! tensor, context ([`context`]) and data ranks ([`sync`], [`sharing`]), and the update. Who waits for whom
+//! follows from the buffers.
 
 mod asynchronous;
+mod attention;
 mod compression;
+mod context;
 mod dense;
 mod emit;
 mod gossip;
 mod gpt;
+mod holders;
 mod kernels;
 mod sharing;
 mod sync;
@@ -29,21 +33,37 @@ use crate::training::lower::emit::Emitter;
 use crate::training::schedule::{Orders, Pass, PipelineOp};
 use crate::training::state::State;
 
-/// The tensor ranks of one stage of one replica: they work on a micro-batch together.
+/// The context and tensor ranks of one stage of one replica: they work on a micro-batch, or a part of one,
+/// together.
 #[derive(Debug, Clone)]
 struct Cell {
     replica: u32,
     stage: Stage,
+    /// Which part of the micro-batch.
+    part: u32,
     /// Those that are simulated: all of them, unless the plan is folded.
     ranks: Vec<Rank>,
-    group: Vec<Rank>,
+    /// The tensor ranks of each part of the sequence.
+    groups: Vec<Vec<Rank>>,
+}
+
+impl Cell {
+    /// Each group of tensor ranks, those of it that are simulated, and what these have of a list.
+    fn tensor_groups<'c, T>(
+        &'c self,
+        list: &'c [T],
+    ) -> impl Iterator<Item = (&'c [Rank], &'c [Rank], &'c [T])> + 'c {
+        let simulated = self.ranks.len() / self.groups.len();
+        let members = self.ranks.chunks_exact(simulated).zip(list.chunks_exact(simulated));
+        self.groups.iter().zip(members).map(|(group, (ranks, list))| (&group[..], ranks, list))
+    }
 }
 
 /// A buffer on each rank of a cell.
 type PerRank = Vec<BufferId>;
 
-/// Which cell and which micro-batch.
-type Key = (u32, Stage, MicroBatch);
+/// Which replica, stage, micro-batch and part of it.
+type Key = (u32, Stage, MicroBatch, u32);
 
 /// What a piece's forward pass keeps for its backward pass.
 #[derive(Debug, Clone)]
@@ -180,7 +200,7 @@ impl<'a> Lowering<'a> {
 
     fn is_ready(&self, op: PipelineOp) -> bool {
         let stage = op.stage;
-        let key = (0, stage, op.micro_batch);
+        let key = (0, stage, op.micro_batch, 0);
         match op.pass {
             Pass::Forward => self.is_first(stage) || self.arrived_forward.contains_key(&key),
             Pass::Backward | Pass::BackwardInput => {
@@ -193,7 +213,10 @@ impl<'a> Lowering<'a> {
 
     fn pass(&mut self, op: PipelineOp) {
         let replicas = 0..self.plan.simulated_replicas();
-        let cells: Vec<Cell> = replicas.map(|replica| self.cell(replica, op.stage, op.micro_batch)).collect();
+        let parts = 0..self.plan.parts();
+        let cells = replicas.flat_map(|replica| parts.clone().map(move |part| (replica, part)));
+        let cells: Vec<Cell> =
+            cells.map(|(replica, part)| self.cell(replica, op.stage, op.micro_batch, part)).collect();
         for cell in &cells {
             self.zero_at_first_use(cell);
         }
@@ -210,9 +233,13 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    fn cell(&self, replica: u32, stage: Stage, micro_batch: MicroBatch) -> Cell {
-        let group = self.plan.cell_ranks(replica, self.plan.copy_of(micro_batch), stage);
-        Cell { replica, stage, ranks: self.plan.simulated(&group), group }
+    fn cell(&self, replica: u32, stage: Stage, micro_batch: MicroBatch, part: u32) -> Cell {
+        let copy = self.plan.copy_of(micro_batch);
+        let groups = (0..self.plan.mesh.context)
+            .map(|context| self.plan.tensor_ranks(replica, copy, stage, context))
+            .filter(|group| self.plan.simulates(group[0]));
+        let groups: Vec<Vec<Rank>> = groups.collect();
+        Cell { replica, stage, part, ranks: self.plan.simulated(&groups.concat()), groups }
     }
 
     fn is_first(&self, stage: Stage) -> bool {
@@ -248,29 +275,29 @@ impl<'a> Lowering<'a> {
             blocks += u32::from(is_block);
             self.emitter.piece(piece);
             self.gather_weights(cells, piece);
-            for (at, cell) in cells.iter().enumerate() {
-                let x = std::mem::take(&mut streams[at]);
-                let input = again.then(|| x.clone());
-                let (next, keep) = self.piece_forward(cell, piece, x, micro_batch);
-                streams[at] = next;
-                saved[at].push(input.map_or(keep, Saved::Input));
+            let inputs = again.then(|| streams.clone());
+            let (next, mut keep) = self.piece_forward(cells, piece, streams, micro_batch);
+            streams = next;
+            if let Some(inputs) = inputs {
+                keep = inputs.into_iter().map(Saved::Input).collect();
             }
+            saved.iter_mut().zip(keep).for_each(|(saved, keep)| saved.push(keep));
             self.end_of_piece(cells, false);
         }
         for ((cell, x), saved) in cells.iter().zip(streams).zip(saved) {
             self.emitter.flush(&cell.ranks);
-            self.saved.insert((cell.replica, stage, micro_batch), saved);
+            self.saved.insert((cell.replica, stage, micro_batch, cell.part), saved);
             if !self.is_last(stage) {
-                let to = self.cell(cell.replica, Stage(stage.0 + 1), micro_batch);
+                let to = self.cell(cell.replica, Stage(stage.0 + 1), micro_batch, cell.part);
                 let arrived = self.emitter.send(cell, x, &to, micro_batch);
-                self.arrived_forward.insert((cell.replica, to.stage, micro_batch), arrived);
+                self.arrived_forward.insert((cell.replica, to.stage, micro_batch, cell.part), arrived);
             }
         }
     }
 
     /// What a stage begins with: what has been sent to it, or a micro-batch of the data.
     fn stage_input(&mut self, cell: &Cell, micro_batch: MicroBatch) -> PerRank {
-        let arrived = self.arrived_forward.remove(&(cell.replica, cell.stage, micro_batch));
+        let arrived = self.arrived_forward.remove(&(cell.replica, cell.stage, micro_batch, cell.part));
         if !self.is_first(cell.stage) && !self.is_last(cell.stage) {
             return arrived.unwrap_or_default();
         }
@@ -280,19 +307,25 @@ impl<'a> Lowering<'a> {
 
     fn piece_forward(
         &mut self,
-        cell: &Cell,
+        cells: &[Cell],
         piece: Piece,
-        x: PerRank,
+        streams: Vec<PerRank>,
         micro_batch: MicroBatch,
-    ) -> (PerRank, Saved) {
-        let key = (cell.replica, cell.stage, micro_batch);
-        match piece {
-            Piece::Embedding => self.embedding_forward(cell, x),
-            Piece::Block(_) => self.block_forward(cell, piece, x),
-            Piece::Head => self.head_forward(cell, x, &self.targets[&key].clone()),
-            Piece::Dense(_) => self.dense_forward(cell, piece, x),
-            Piece::Loss => self.loss_forward(cell, x, &self.targets[&key].clone()),
+    ) -> (Vec<PerRank>, Vec<Saved>) {
+        if let Piece::Block(_) = piece {
+            return self.block_forward(cells, piece, streams);
         }
+        let each = cells.iter().zip(streams).map(|(cell, x)| {
+            let key = (cell.replica, cell.stage, micro_batch, cell.part);
+            match piece {
+                Piece::Embedding => self.embedding_forward(cell, x),
+                Piece::Block(_) => unreachable!("see above"),
+                Piece::Head => self.head_forward(cell, x, &self.targets[&key].clone()),
+                Piece::Dense(_) => self.dense_forward(cell, piece, x),
+                Piece::Loss => self.loss_forward(cell, x, &self.targets[&key].clone()),
+            }
+        });
+        each.unzip()
     }
 
     /// Backward through a stage, in every replica. When it is split, weight gradients are put off to a
@@ -306,7 +339,7 @@ impl<'a> Lowering<'a> {
             (Activity::Backward, "backward")
         };
         self.emitter.pass(activity, name, stage, micro_batch);
-        let key = |cell: &Cell| (cell.replica, stage, micro_batch);
+        let key = |cell: &Cell| (cell.replica, stage, micro_batch, cell.part);
         let (mut streams, mut saved) = (Vec::new(), Vec::new());
         for cell in cells {
             streams.push(self.arrived_backward.remove(&key(cell)).unwrap_or_default());
@@ -321,12 +354,9 @@ impl<'a> Lowering<'a> {
             self.emitter.piece(piece);
             self.gather_weights(cells, piece);
             self.begin_gradients(cells, piece);
-            for (at, cell) in cells.iter().enumerate() {
-                let keep = saved[at].pop().expect("as many pieces backward as forward");
-                let dx = std::mem::take(&mut streams[at]);
-                streams[at] = self.piece_backward(cell, piece, dx, keep);
-            }
-            self.end_of_piece(cells, last_pass && self.plan.replicas() > 1);
+            let keep = saved.iter_mut().map(|saved| saved.pop().expect("as many pieces backward as forward"));
+            streams = self.piece_backward(cells, piece, streams, keep.collect());
+            self.end_of_piece(cells, last_pass && self.plan.holders() * self.plan.schedule.copies() > 1);
             self.share_gradients(cells, piece);
             if last_pass && !split && self.packs() {
                 self.send_packed(stage, piece);
@@ -342,25 +372,31 @@ impl<'a> Lowering<'a> {
         }
         if !self.is_first(stage) {
             for (cell, dx) in cells.iter().zip(streams) {
-                let to = self.cell(cell.replica, Stage(stage.0 - 1), micro_batch);
+                let to = self.cell(cell.replica, Stage(stage.0 - 1), micro_batch, cell.part);
                 let arrived = self.emitter.send(cell, dx, &to, micro_batch);
-                self.arrived_backward.insert((cell.replica, to.stage, micro_batch), arrived);
+                self.arrived_backward.insert((cell.replica, to.stage, micro_batch, cell.part), arrived);
             }
         }
     }
 
-    fn piece_backward(&mut self, cell: &Cell, piece: Piece, dx: PerRank, keep: Saved) -> PerRank {
-        match keep {
+    fn piece_backward(
+        &mut self,
+        cells: &[Cell],
+        piece: Piece,
+        streams: Vec<PerRank>,
+        saved: Vec<Saved>,
+    ) -> Vec<PerRank> {
+        if let Piece::Block(_) = piece {
+            return self.block_backward(cells, piece, streams, saved);
+        }
+        let each = cells.iter().zip(streams).zip(saved).map(|((cell, dx), keep)| match keep {
             Saved::Embedding { tokens } => self.embedding_backward(cell, dx, &tokens),
-            Saved::Block(keep) => self.block_backward(cell, piece, dx, &keep),
-            Saved::Input(x) => {
-                let keep = self.block_again(cell, piece, x);
-                self.block_backward(cell, piece, dx, &keep)
-            }
+            Saved::Block(_) | Saved::Input(_) => unreachable!("see above"),
             Saved::Head(keep) => self.head_backward(cell, &keep),
             Saved::Dense(keep) => self.dense_backward(cell, piece, dx, &keep),
             Saved::Loss(keep) => self.loss_backward(cell, &keep),
-        }
+        });
+        each.collect()
     }
 
     /// Makes ops of what a piece has come to, where something waits for the piece alone.
@@ -368,7 +404,7 @@ impl<'a> Lowering<'a> {
         if !alone && !self.plan.zero.shares_gradients() {
             return;
         }
-        for cell in cells {
+        for cell in cells.iter().filter(|cell| cell.part == 0) {
             self.emitter.flush(&cell.ranks);
             for &rank in &cell.ranks {
                 self.piece_ends[rank].push(self.emitter.last_op(rank));
@@ -388,25 +424,40 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// Loads a micro-batch; returns the inputs and remembers the targets.
+    /// Loads a micro-batch, or the part of it that the cell works on; returns the inputs and remembers the
+    /// targets.
     fn load(&mut self, cell: &Cell, micro_batch: MicroBatch) -> PerRank {
-        let samples = self.plan.micro_batch;
-        let first = (cell.replica * self.plan.micro_batches + micro_batch.0) * samples as u32;
+        let samples = self.samples() as u32;
+        let before = cell.replica * self.plan.micro_batches + micro_batch.0;
+        let first = (before * self.plan.parts() + cell.part) * samples;
         let columns = self.input_columns();
-        let tokens = self.plan.model.tokens_per_sample() * samples;
+        let tokens = self.plan.model.tokens_per_sample() * u64::from(samples);
         let (mut inputs, mut targets) = (Vec::new(), Vec::new());
-        for (index, &rank) in cell.ranks.iter().enumerate() {
+        for &rank in &cell.ranks {
             // Ids and features are four bytes wide each.
             let x = self.emitter.bytes_buffer(rank, tokens * columns, 4, MemoryUse::Buffers);
             let y = self.emitter.bytes_buffer(rank, tokens, 4, MemoryUse::Buffers);
-            let first_column = index as u32 * columns as u32;
-            let formula = Formula::Batch { first, count: samples as u32, first_column, ahead: self.ahead };
+            let first_column = self.plan.mesh.coordinates(rank).tensor * columns as u32;
+            let formula = Formula::Batch { first, count: samples, first_column, ahead: self.ahead };
             self.emitter.run(rank, formula, None, &[], &[x, y], &[]);
+            let [x, y] = self.own_tokens(rank, [x, y]);
             inputs.push(x);
             targets.push(y);
         }
-        self.targets.insert((cell.replica, cell.stage, micro_batch), targets);
+        self.targets.insert((cell.replica, cell.stage, micro_batch, cell.part), targets);
         inputs
+    }
+
+    /// Inputs and targets of the tokens that a rank works on, from those of whole sequences.
+    fn own_tokens(&mut self, rank: Rank, whole: [BufferId; 2]) -> [BufferId; 2] {
+        if self.plan.mesh.context == 1 {
+            return whole;
+        }
+        let rows = self.rows();
+        let own = [(); 2].map(|()| self.emitter.bytes_buffer(rank, rows, 4, MemoryUse::Buffers));
+        let formula = Formula::TakeTokens { tokens: self.plan.tokens_of(rank) };
+        self.emitter.run(rank, formula, None, &whole, &own, &[]);
+        own
     }
 
     /// Numbers of an input row that one rank holds.
@@ -420,19 +471,25 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// Rows of an activation: the tokens of a micro-batch.
-    fn rows(&self) -> u64 {
-        self.plan.micro_batch * self.plan.model.tokens_per_sample()
+    /// Samples that a cell works on.
+    fn samples(&self) -> u64 {
+        self.plan.micro_batch / u64::from(self.plan.parts())
     }
 
-    /// What one micro-batch counts in the loss whose gradient a replica sees: with summed gradients
-    /// the mean over all replicas' micro-batches, with gradients of its own the mean over its own.
+    /// Rows of an activation: the tokens of a cell's samples that one context rank has.
+    fn rows(&self) -> u64 {
+        self.samples() * self.plan.model.tokens_per_sample() / u64::from(self.plan.mesh.context)
+    }
+
+    /// What the mean over the rows of a cell's rank counts in the loss whose gradient a replica sees: with
+    /// summed gradients the mean over all replicas' micro-batches, with gradients of its own the mean over its
+    /// own.
     fn loss_scale(&self) -> f32 {
         let samples = if self.plan.sync.action(self.step).reduces_gradients() {
             self.plan.micro_batches * self.plan.mesh.data
         } else {
             self.plan.micro_batches / self.plan.schedule.copies()
         };
-        1.0 / samples as f32
+        1.0 / (samples * self.plan.mesh.context * self.plan.parts()) as f32
     }
 }

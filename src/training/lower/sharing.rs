@@ -61,7 +61,8 @@ impl Lowering<'_> {
             return;
         }
         let width = ParameterBytes::of(self.plan).gradient();
-        for &rank in cells.iter().flat_map(|cell| &cell.ranks) {
+        let cells = cells.iter().filter(|cell| cell.part == 0);
+        for &rank in cells.flat_map(|cell| &cell.ranks) {
             let elements: Vec<u64> =
                 self.emitter.state().of(rank, piece).iter().map(|slots| slots.elements).collect();
             let fresh: Vec<BufferId> = elements
@@ -149,11 +150,12 @@ impl Lowering<'_> {
 
     /// Hybrid sharding: groups that share sum what each of their ranks keeps.
     pub(super) fn sum_over_groups(&mut self, stage: Stage) {
-        if self.plan.sharers() == self.plan.mesh.data {
+        if self.plan.sharers() == self.plan.holders() {
             return;
         }
         let width = ParameterBytes::of(self.plan).gradient();
-        let of_first_group = self.stage_groups(stage).into_iter().take(self.plan.mesh.tensor as usize);
+        let of_first_group = |group: &Vec<Rank>| self.plan.holder(group[0]) == 0;
+        let of_first_group = self.stage_groups(stage).into_iter().filter(of_first_group);
         let firsts: Vec<Rank> = self.plan.simulated(&of_first_group.flatten().collect::<Vec<_>>());
         for first in firsts {
             let ranks = self.plan.same_share(first);
@@ -223,16 +225,22 @@ impl Lowering<'_> {
         }
     }
 
-    /// The sharing groups among the ranks of cells, one for each tensor rank and group of replicas.
+    /// The sharing groups among the ranks of cells, one for each tensor rank and group of holders.
     fn sharing_groups(&self, cells: &[Cell]) -> Vec<Vec<Rank>> {
-        let leads = cells.iter().step_by(self.plan.sharers() as usize);
-        leads.flat_map(|cell| cell.ranks.iter().map(|&rank| self.plan.sharing_group(rank))).collect()
+        let cells = cells.iter().filter(|cell| cell.part == 0);
+        self.groups_led_by(cells.flat_map(|cell| cell.ranks.iter().copied()))
     }
 
     fn stage_groups(&self, stage: Stage) -> Vec<Vec<Rank>> {
-        let replicas = (0..self.plan.simulated_replicas()).step_by(self.plan.sharers() as usize);
-        let leads =
+        let replicas = 0..self.plan.simulated_replicas();
+        let ranks =
             replicas.flat_map(|replica| self.plan.simulated(&self.plan.cell_ranks(replica, 0, stage)));
+        self.groups_led_by(ranks)
+    }
+
+    /// The sharing groups whose first members are among these ranks.
+    fn groups_led_by(&self, ranks: impl Iterator<Item = Rank>) -> Vec<Vec<Rank>> {
+        let leads = ranks.filter(|&rank| self.plan.holder(rank).is_multiple_of(self.plan.sharers()));
         leads.map(|rank| self.plan.sharing_group(rank)).collect()
     }
 

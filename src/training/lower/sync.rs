@@ -28,8 +28,10 @@ impl Lowering<'_> {
         if self.plan.splits_rows() {
             self.sum_common_gradients(stage);
         }
+        // Replicas may step alone, but the ranks that share a sequence see one gradient.
         let reduces = self.plan.sync.action(self.step).reduces_gradients();
-        if !reduces || self.plan.replicas() == 1 {
+        let groups = if reduces { self.holder_groups(stage) } else { self.context_groups(stage) };
+        if groups[0].len() == 1 {
             return;
         }
         let width = ParameterBytes::of(self.plan).gradient();
@@ -40,7 +42,7 @@ impl Lowering<'_> {
             } else if self.plan.zero.shares() {
                 self.scatter_bucket(stage, &bucket);
             } else {
-                self.exchange_bucket(stage, &bucket, width, "reduce gradients", true);
+                self.exchange_bucket(&groups, (stage, &bucket), width, "reduce gradients", true);
             }
         }
         if self.plan.zero.shares() {
@@ -52,7 +54,7 @@ impl Lowering<'_> {
     /// the piece before it.
     pub(super) fn send_packed(&mut self, stage: Stage, piece: Piece) {
         let reduces = self.plan.sync.action(self.step).reduces_gradients();
-        if !reduces || self.plan.replicas() == 1 || self.plan.schedule.copies() > 1 {
+        if !reduces || self.plan.holders() == 1 || self.plan.schedule.copies() > 1 {
             return;
         }
         let mut buckets = self.buckets(stage, ParameterBytes::of(self.plan).gradient());
@@ -77,8 +79,10 @@ impl Lowering<'_> {
         let width = ParameterBytes::of(self.plan).gradient();
         let pieces: Vec<Piece> = self.plan.stages[stage].clone().map(|index| self.pieces[index]).collect();
         for (replica, copy) in self.plan.simulated_copies() {
-            let ranks = self.plan.cell_ranks(replica, copy, stage);
-            self.sum_common(&ranks, &pieces, label, width);
+            for context in 0..self.plan.mesh.context {
+                let ranks = self.plan.tensor_ranks(replica, copy, stage, context);
+                self.sum_common(&ranks, &pieces, label, width);
+            }
         }
     }
 
@@ -86,8 +90,10 @@ impl Lowering<'_> {
     pub(super) fn sum_common_of(&mut self, cells: &[Cell], piece: Piece) {
         let label = OpLabel { name: "common gradients", stage: Some(cells[0].stage), ..OpLabel::default() };
         let width = ParameterBytes::of(self.plan).gradient();
-        for cell in cells {
-            self.sum_common(&cell.group, &[piece], label, width);
+        for cell in cells.iter().filter(|cell| cell.part == 0) {
+            for group in &cell.groups {
+                self.sum_common(group, &[piece], label, width);
+            }
         }
     }
 
@@ -103,6 +109,9 @@ impl Lowering<'_> {
                 buffers.extend(common.map(|(buffers, _)| buffers.gradient()));
             }
             parts.push(Part { rank, reads: buffers.clone(), writes: buffers });
+        }
+        if parts.is_empty() {
+            return;
         }
         let elements: u64 = parts[0].reads.iter().map(|&buffer| self.emitter.elements(buffer)).sum();
         if elements > 0 {
@@ -139,25 +148,19 @@ impl Lowering<'_> {
         buckets
     }
 
-    /// All-reduces one bucket over the replicas, for every tensor rank of the stage.
+    /// All-reduces one bucket of a stage among each of these groups.
     fn exchange_bucket(
         &mut self,
-        stage: Stage,
-        bucket: &Bucket,
+        groups: &[Vec<Rank>],
+        (stage, bucket): (Stage, &Bucket),
         width: u64,
         name: &'static str,
         gradients: bool,
     ) {
-        let tensor_ranks = if self.plan.folded { 1 } else { self.plan.mesh.tensor as usize };
-        for tensor in 0..tensor_ranks {
-            let group: Vec<Rank> = self
-                .plan
-                .copies()
-                .map(|(replica, copy)| self.plan.cell_ranks(replica, copy, stage)[tensor])
-                .collect();
+        for group in groups {
             let parts: Vec<Part> = self
                 .plan
-                .simulated(&group)
+                .simulated(group)
                 .into_iter()
                 .map(|rank| {
                     let buffers = self.bucket_buffers(rank, bucket, gradients);
@@ -174,7 +177,7 @@ impl Lowering<'_> {
                 label,
                 bytes,
                 Reduction::Sum,
-                &group,
+                group,
                 parts,
             );
         }
@@ -228,9 +231,9 @@ impl Lowering<'_> {
         let norms: BTreeMap<Rank, BufferId> =
             simulated.iter().map(|&rank| (rank, self.squared_norm(rank))).collect();
         let sharers = self.plan.sharers();
-        for sharing in 0..mesh.data / sharers {
+        for sharing in 0..self.plan.holders() / sharers {
             let group: Vec<Rank> =
-                mesh.all().filter(|&rank| mesh.coordinates(rank).data / sharers == sharing).collect();
+                mesh.all().filter(|&rank| self.plan.holder(rank) / sharers == sharing).collect();
             let members = self.plan.simulated(&group);
             if group.len() == 1 || members.is_empty() {
                 continue;
@@ -314,8 +317,9 @@ impl Lowering<'_> {
     fn average_parameters(&mut self) {
         let width = ParameterBytes::of(self.plan).weight();
         for (stage, _) in self.plan.stages.enumerate() {
+            let groups = self.replica_groups(stage);
             for bucket in self.buckets(stage, width) {
-                self.exchange_bucket(stage, &bucket, width, "average parameters", false);
+                self.exchange_bucket(&groups, (stage, &bucket), width, "average parameters", false);
             }
         }
         self.emitter.phase(Activity::Optimizer, "average parameters");
