@@ -303,6 +303,7 @@ fn alone(plan: &TrainingPlan, model: &Model, precision: Precision) -> TrainingPl
         sync: SyncSpec::from_name("all_reduce").expect("a listed sync"),
         compression: CompressionSpec::from_name("none").expect("a listed compression"),
         sequence_parallel: false,
+        tensor_overlap: false,
         zero: Zero::default(),
         recompute: Recompute::default(),
         folded: false,
