@@ -161,7 +161,13 @@ fn moved(record: &TrainingRecord, kind: &str) -> u64 {
     record.traffic.by_collective().get(kind).map_or(0, |bytes| bytes.get())
 }
 
-const ALONE: [&str; 3] = ["parallel.data=1", "parallel.tensor=1", "training.precision=bf16"];
+const ALONE: [&str; 5] = [
+    "parallel.data=1",
+    "parallel.tensor=1",
+    "training.precision=bf16",
+    "training.global_batch=8",
+    "training.micro_batch=2",
+];
 
 /// A rank has M = 2·b·(s/n)·h numbers of keys and values. Forward n − 1 of n rounds pass them on; backward n − 1
 /// do so again, and the gradients go all n hops home: n·(3n − 2)·M in all for a layer and a micro-batch, and
@@ -169,10 +175,11 @@ const ALONE: [&str; 3] = ["parallel.data=1", "parallel.tensor=1", "training.prec
 /// numbers over all ranks, forward and backward. Numbers are two bytes wide.
 #[test]
 fn bytes_on_the_wire_are_those_of_the_formulas() {
-    let (b, s, h, layers, micro_batches) = (4, 128, 64, 4, 4);
+    let (b, s, h, layers, micro_batches) = (2, 128, 64, 2, 4);
+    let sizes = "model.gpt={layers: 2, hidden: 64, heads: 8, sequence: 128, vocabulary: 256}";
     for n in [2, 4, 8] {
         let context = format!("parallel.context={n}");
-        let run = |changes: &[&str]| record(&[&ALONE[..], &[&context], changes].concat(), "never").1;
+        let run = |changes: &[&str]| record(&[&ALONE[..], &[&context, sizes], changes].concat(), "never").1;
         let m = 2 * b * (s / n) * h * 2 * layers * micro_batches;
         for order in ["zigzag", "striped", "contiguous"] {
             let scheme = format!("parallel.context_scheme={{ring: {{order: {order}}}}}");
@@ -202,7 +209,7 @@ fn activations_fall_with_the_ranks_that_share_a_sequence() {
         peak.of(trainyard::trace::MemoryUse::Activations).get()
     };
     for n in [2, 4, 8] {
-        let rows = 4 * 512 / u64::from(n);
+        let rows = 2 * 512 / u64::from(n);
         for (scheme, widths) in [("ring", 16), ("ulysses", 17)] {
             let kept = 16 * rows * (widths * 64 * 2 + (4 + 8) * 4);
             let found = peak(n, scheme);
