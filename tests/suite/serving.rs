@@ -183,35 +183,31 @@ fn trainyard(arguments: &[&str]) -> (i32, serde_json::Value, String) {
     (output.status.code().unwrap_or(-1), json, String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// The answers of the workload that comes with trainyard, with some settings; sorted by prompt.
+/// Prompts and answers of a summary, sorted.
+fn answers_of(serving: &serde_json::Value) -> Vec<(String, String)> {
+    let text = |answer: &serde_json::Value, key: &str| answer[key].as_str().unwrap().to_owned();
+    let rows = serving["answers"].as_array().unwrap().iter();
+    let mut all: Vec<_> = rows.map(|answer| (text(answer, "prompt"), text(answer, "answer"))).collect();
+    all.sort();
+    all
+}
+
+/// The answers of the workload that comes with trainyard, after a few steps of training, with some settings.
 fn answers(settings: &[&str]) -> (Vec<(String, String)>, serde_json::Value) {
-    let mut arguments = vec!["run", "workloads/serving_generation.yaml"];
+    let mut arguments = vec!["run", "workloads/serving_generation.yaml", "--set", "training.steps=20"];
     settings.iter().for_each(|setting| arguments.extend(["--set", setting]));
     let (code, json, said) = trainyard(&arguments);
     assert_eq!(code, 0, "{settings:?}: {said}");
-    let text = |answer: &serde_json::Value, key: &str| answer[key].as_str().unwrap().to_owned();
-    let mut all: Vec<(String, String)> = json["answers"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|answer| (text(answer, "prompt"), text(answer, "answer")))
-        .collect();
-    all.sort();
-    (all, json)
+    (answers_of(&json["serving"]), json)
 }
 
-/// From the command line, with the checkpoint that is committed: every policy, chunks, blocks, preemption, ranks and
-/// stages, replicas and handing over give the same words.
+/// From the command line: every policy, chunks, blocks, preemption, ranks and stages, replicas and handing over give
+/// the same words.
 #[test]
 fn real_prompts_are_answered_alike_under_every_policy() {
     let (expected, json) = answers(&[]);
     assert_eq!(expected.len(), 12);
-    assert!(json["preemptions"].as_u64().unwrap() > 0, "a workload that shows preemption");
-    // It has learned letters of Cicero's alphabet.
-    let letters = expected.iter().flat_map(|(_, answer)| answer.chars());
-    assert!(
-        letters.clone().filter(|c| c.is_ascii_lowercase() || *c == ' ').count() * 10 > letters.count() * 8
-    );
+    assert!(json["serving"]["preemptions"].as_u64().unwrap() > 0, "a workload that shows preemption");
     for settings in [
         vec!["serving.batching=static"],
         vec!["serving.batching=orca", "serving.tensor=4", "serving.pipeline=1"],
@@ -228,8 +224,28 @@ fn real_prompts_are_answered_alike_under_every_policy() {
         answers(&settings).0
     };
     let one = drawn(&[]);
-    assert!(one != expected && one != drawn(&["seed=2"]));
+    assert!(one != expected);
     assert_eq!(one, drawn(&["serving.batching=static", "serving.tensor=1", "serving.pipeline=1"]));
+}
+
+/// What training saved, served by a workload of its own, says what it said when it had just been trained.
+#[test]
+fn a_saved_model_answers_as_the_trained_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let saved = folder.path().join("cicero.safetensors").display().to_string();
+    let mut arguments = vec!["run", "workloads/serving_generation.yaml", "--set", "training.steps=20"];
+    arguments.extend(["--save", &saved]);
+    let (code, json, said) = trainyard(&arguments);
+    assert_eq!(code, 0, "{said}");
+    let path = folder.path().join("served.yaml");
+    let text = "name: served\ntopology: hgx_h100_1x8\nserving:\n  model: {checkpoint: cicero.safetensors}\n  \
+                requests:\n    prompts:\n      - {prompt: \"Epicurus\", output: 90}\n";
+    std::fs::write(&path, text).unwrap();
+    let (code, served, said) = trainyard(&["run", &path.display().to_string()]);
+    assert_eq!(code, 0, "{said}");
+    let expected: Vec<_> =
+        answers_of(&json["serving"]).into_iter().filter(|(prompt, _)| prompt == "Epicurus").collect();
+    assert_eq!(answers_of(&served), expected);
 }
 
 /// Preparation, training and serving one after the other: each stage begins when the one before has ended, and the
