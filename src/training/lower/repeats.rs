@@ -27,7 +27,9 @@ pub(super) struct Passes {
 impl Passes {
     /// Nothing done yet of these orders.
     pub(super) fn of(plan: &TrainingPlan, orders: &Orders) -> Self {
+        let one_of_each_stage = plan.mesh.pipeline * plan.ranks_of_each() == plan.mesh.ranks();
         let all_alike = plan.folded
+            && one_of_each_stage
             && plan.schedule.copies() == 1
             && plan.schedule.stashing().is_none()
             && !plan.offload.any()
