@@ -142,9 +142,9 @@ pub fn resolve_on(
         (0..mesh.ranks() + servers).map(|rank| DeviceId::from_index(rank as usize)).collect();
     let topology = match check.hosts(&file, topology) {
         Some((topology, host_of)) => {
-            mesh.all().for_each(|rank| {
+            for rank in mesh.all().filter(|_| file.training.offload.any()) {
                 placement.push(host_of[placement[rank]]);
-            });
+            }
             topology
         }
         None => return Err(check.mistakes),
