@@ -73,9 +73,6 @@ pub struct DeviceSpec {
     /// Dense peak of its matrix engine (tensor cores, MXU, systolic array) by precision.
     #[serde(default)]
     pub matrix: BTreeMap<Precision, FlopRate>,
-    /// What its matrix engine gains from noughts that are where it expects them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sparsity: Option<Sparsity>,
     /// Peak of its vector units by precision.
     #[serde(default)]
     pub vector: BTreeMap<Precision, FlopRate>,
@@ -163,12 +160,6 @@ impl DeviceSpec {
             "a device computes: give a peak under `matrix` or `vector`",
         );
         wrong(self.memory.capacity == Bytes::ZERO, "memory.capacity", "a device's memory holds something");
-        let gains = |sparsity: &Sparsity| {
-            (1..sparsity.m).contains(&sparsity.n)
-                && (1.0..=f64::from(sparsity.m) / f64::from(sparsity.n)).contains(&sparsity.speedup)
-        };
-        let sparse = self.sparsity.as_ref().is_none_or(gains);
-        wrong(!sparse, "sparsity", "of every `m` numbers fewer are kept, and the speedup is at most m/n");
         let fraction = |value: f64| value > 0.0 && value <= 1.0;
         wrong(!fraction(self.efficiency.compute), "efficiency.compute", "an efficiency is within (0, 1]");
         wrong(!fraction(self.efficiency.memory), "efficiency.memory", "an efficiency is within (0, 1]");
@@ -216,19 +207,6 @@ impl DeviceSpec {
         };
         wider.iter().copied()
     }
-}
-
-/// Products in which a matrix engine leaves out what is nought: `n` of every `m` numbers along a sum are
-/// kept, with their places (Mishra et al., "Accelerating Sparse Deep Neural Networks", 2021, section 2).
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Sparsity {
-    /// How many are kept …
-    pub n: u32,
-    /// … of so many.
-    pub m: u32,
-    /// How many times the dense peak it then reaches.
-    pub speedup: f64,
 }
 
 /// A device's main memory.

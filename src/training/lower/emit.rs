@@ -79,11 +79,6 @@ impl<'a> Emitter<'a> {
         self.put_off = false;
     }
 
-    /// What the ops now are called, by another name.
-    pub(super) fn label(&self, name: &'static str) -> OpLabel {
-        OpLabel { name, ..self.label }
-    }
-
     /// What the ops from now on are called when they belong to no micro-batch.
     pub(super) fn phase(&mut self, activity: Activity, name: &'static str) {
         self.activity = activity;
@@ -283,26 +278,24 @@ impl<'a> Emitter<'a> {
         precision: Precision,
         reduction: Reduction,
     ) {
-        if cell.groups[0].len() == 1 {
-            for &rank in &cell.ranks {
-                let weights = std::mem::take(&mut self.weights[rank]);
-                self.pending[rank].extend(weights);
-            }
+        if cell.group.len() == 1 {
+            let weights = std::mem::take(&mut self.weights[cell.ranks[0]]);
+            self.pending[cell.ranks[0]].extend(weights);
             return;
         }
         for &rank in &cell.ranks {
             self.flush_pending(rank);
         }
         let bytes = precision.bytes_of(self.elements(buffers[0]));
+        let parts = cell.ranks.iter().zip(buffers).map(|(&rank, &buffer)| Part {
+            rank,
+            reads: vec![buffer],
+            writes: vec![buffer],
+        });
         let label = OpLabel { name: "all-reduce", ..self.label };
         let kind = CollectiveKind::AllReduce;
         let (stream, activity) = (Stream::Tensor, Activity::TensorComm);
-        for (group, ranks, buffers) in cell.tensor_groups(buffers) {
-            let parts = ranks.iter().zip(buffers);
-            let parts =
-                parts.map(|(&rank, &buffer)| Part { rank, reads: vec![buffer], writes: vec![buffer] });
-            self.exchange(kind, stream, activity, label, bytes, reduction, group, parts.collect());
-        }
+        self.exchange(kind, stream, activity, label, bytes, reduction, &cell.group, parts.collect());
         for &rank in &cell.ranks {
             let weights = std::mem::take(&mut self.weights[rank]);
             self.pending[rank].extend(weights);
@@ -319,7 +312,7 @@ impl<'a> Emitter<'a> {
 
     /// Every rank of a cell gets its own rows of the sum of all (`whole` numbers each).
     pub(super) fn scatter_rows(&mut self, cell: &Cell, buffers: &PerRank, whole: u64) -> PerRank {
-        let own = whole / cell.groups[0].len() as u64;
+        let own = whole / cell.group.len() as u64;
         let scattered: PerRank = cell.ranks.iter().map(|&rank| self.activation(rank, own)).collect();
         self.tensor_exchange(cell, CollectiveKind::ReduceScatter, buffers, &scattered, whole);
         scattered
@@ -338,16 +331,13 @@ impl<'a> Emitter<'a> {
         for &rank in &cell.ranks {
             self.flush_pending(rank);
         }
+        let parts = cell.ranks.iter().zip(reads.iter().zip(writes));
+        let parts =
+            parts.map(|(&rank, (&read, &write))| Part { rank, reads: vec![read], writes: vec![write] });
         let label = OpLabel { name: kind.name(), ..self.label };
         let (stream, activity) = (Stream::Tensor, Activity::TensorComm);
         let bytes = self.plan.precision.bytes_of(whole);
-        let both: Vec<(BufferId, BufferId)> = reads.iter().copied().zip(writes.iter().copied()).collect();
-        for (group, ranks, both) in cell.tensor_groups(&both) {
-            let parts = ranks.iter().zip(both);
-            let parts =
-                parts.map(|(&rank, &(read, write))| Part { rank, reads: vec![read], writes: vec![write] });
-            self.exchange(kind, stream, activity, label, bytes, Reduction::Sum, group, parts.collect());
-        }
+        self.exchange(kind, stream, activity, label, bytes, Reduction::Sum, &cell.group, parts.collect());
         self.flush(&cell.ranks);
     }
 
