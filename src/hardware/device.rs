@@ -310,9 +310,6 @@ pub struct FittedGpu {
     pub gemm_memory: f64,
     /// Share of η_c that products of 8-bit operands reach: the power limit throttles them first.
     pub narrow_compute: f64,
-    /// Share of η_c that products reach whose operands' rows begin at any element rather than at multiples of
-    /// 16 bytes.
-    pub misaligned: f64,
     /// How much longer matrix work takes, as a share, once the power limit has lowered the clock; it does
     /// so for work that keeps the tensor cores busy for much longer than a millisecond.
     pub throttle: f64,
@@ -339,7 +336,6 @@ impl Default for FittedGpu {
         FittedGpu {
             gemm_memory: 1.0,
             narrow_compute: 1.0,
-            misaligned: 1.0,
             throttle: 0.0,
             sustained_throttle: 0.0,
             exposed: 0.0,

@@ -94,8 +94,6 @@ pub struct Dispatch {
     pub exchange: SimDuration,
     /// For a program, before its first kernel.
     pub step: SimDuration,
-    /// Whether it waits for each exchange of tensor ranks to end before it hands on more.
-    pub waits_for_tensor: bool,
 }
 
 /// How a program ran.

@@ -296,30 +296,22 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
         let after = |from: SimTime, cycles: u64| {
             device.spec.clock.after(from, Cycles((cycles as f64 * slowdown).ceil() as u64))
         };
+        let (mut cycles, mut last, mut kernels) = (0, 0, 0);
         let instant = self.machine.supposition.instant.contains(self.program.ops()[op].activity);
-        let cycles: Vec<u64> = (self.program.instructions(op).iter())
-            .filter_map(|instruction| instruction.kernel)
-            .map(|kernel| if instant { 0 } else { self.costs.of(rank, kernel).cycles.0 })
-            .collect();
+        for kernel in self.program.instructions(op).iter().filter_map(|instruction| instruction.kernel) {
+            last = if instant { 0 } else { self.costs.of(rank, kernel).cycles.0 };
+            cycles += last;
+            kernels += 1;
+        }
+        // The device works as kernels come; the last cannot begin before the host has got to it.
         let loads = |instruction: &Instruction| matches!(instruction.formula, Formula::Batch { .. });
         let synchronises = self.awaits[op] || self.program.instructions(op).iter().any(loads);
         let woken = synchronises && self.now >= self.hosts[rank.index()];
         let from = if woken { self.now } else { self.hosts[rank.index()] };
-        let each = self.machine.dispatch.kernel;
-        let to = from + each * cycles.len() as u64;
+        let to = from + self.machine.dispatch.kernel * kernels;
         self.hosts[rank.index()] = to;
-        // The device works as kernels come: none begins before the host has got to it. In cycles from
-        // now, so that clock edges are counted once.
-        let worked = after(self.now, cycles.iter().sum());
-        let mut end = worked;
-        let mut rest: u64 = cycles.iter().sum();
-        for (at, cost) in cycles.iter().enumerate() {
-            let handed = from + each * (at as u64 + 1);
-            if handed > self.now {
-                end = end.max(after(handed, rest));
-            }
-            rest -= cost;
-        }
+        let worked = after(self.now, cycles);
+        let end = worked.max(if kernels > 0 { after(to, last) } else { self.now });
         if let Some(causes) = &mut self.causes {
             let late = end > worked;
             causes.handed(rank.index(), op, HandOver { from, to, woken, late, before: None });
@@ -553,8 +545,7 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
     }
 
     /// A host hands on nothing while it waits for a receive, as Megatron-LM's pipelines do
-    /// (`p2p_communication.py` waits for the device after each exchange with a neighbour), or, where it
-    /// does so, for an exchange of tensor ranks.
+    /// (`p2p_communication.py` waits for the device after each exchange with a neighbour).
     fn wake_receiver(&mut self, op: OpId) {
         let Action::Exchange(collective) = self.program.ops()[op].action else { return };
         let exchange = &self.program.exchanges()[collective];
@@ -562,13 +553,6 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
             let receiver = exchange.participants[1].rank;
             for next in self.program.successors(op) {
                 self.awaits[next] |= self.program.ops()[next].rank == receiver;
-            }
-        }
-        let waits = self.machine.dispatch.waits_for_tensor;
-        if waits && self.program.ops()[op].stream == Stream::Tensor {
-            let rank = self.program.ops()[op].rank;
-            for next in self.program.successors(op) {
-                self.awaits[next] |= self.program.ops()[next].rank == rank;
             }
         }
     }

@@ -58,8 +58,6 @@ pub struct Eager {
     pub exchange: SimDuration,
     /// What it takes for a step besides: loading a batch, looking at the loss.
     pub step: SimDuration,
-    /// Whether it waits for each exchange of tensor ranks to end before it launches more.
-    pub waits_for_tensor: bool,
 }
 
 impl Default for Eager {
@@ -68,7 +66,6 @@ impl Default for Eager {
             kernel: SimDuration::from_nanos(52_000),
             exchange: SimDuration::from_nanos(20_000),
             step: SimDuration::from_nanos(4_000_000),
-            waits_for_tensor: true,
         }
     }
 }
@@ -79,11 +76,6 @@ impl Software for Eager {
     }
 
     fn dispatch(&self) -> Dispatch {
-        Dispatch {
-            kernel: self.kernel,
-            exchange: self.exchange,
-            step: self.step,
-            waits_for_tensor: self.waits_for_tensor,
-        }
+        Dispatch { kernel: self.kernel, exchange: self.exchange, step: self.step }
     }
 }

@@ -190,6 +190,7 @@ impl CollectiveRow {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hardware::{LinkClass, LinkSpec};
 
     #[test]
     fn a_table_is_read_with_what_it_lacks() {
@@ -205,7 +206,9 @@ mod tests {
     /// 25 GB/s, so that it cannot take less than 10.06 ms.
     #[test]
     fn several_nodes_are_joined_by_their_cards() {
-        let device = crate::compute::support::fitted_a100();
+        let mut device = crate::compute::support::fitted_a100();
+        device.host = Some(LinkSpec::new(LinkClass::Pcie, 31.5e9, 400));
+        device.peers = Some(LinkSpec::new(LinkClass::Nvlink, 300e9, 250));
         let row = CollectiveRow {
             device: device.name.clone(),
             devices: 16,

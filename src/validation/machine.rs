@@ -115,7 +115,8 @@ mod tests {
 
     #[test]
     fn cards_follow_the_slot_unless_the_table_names_them() {
-        let device = crate::compute::support::fitted_a100();
+        let mut device = crate::compute::support::fitted_a100();
+        device.host = Some(LinkSpec::new(LinkClass::Pcie, 31.5e9, 400));
         let card = |link: &str| Place::of(16, None, None, link).card(&device).bandwidth.get() / 1e9;
         assert_eq!((card("nvlink3"), card("IB NDR"), card("ethernet-100G")), (25.0, 50.0, 12.5));
     }

@@ -19,7 +19,7 @@
 
 use crate::compute::kernel::{self, MatrixShape, rows_of_groups};
 use crate::compute::tile::{Candidate, Gpu, div_ceil};
-use crate::compute::{Kernel, KernelCost, Parts, Pass, Tiling};
+use crate::compute::{Kernel, KernelCost, Parts, Tiling};
 use crate::hardware::Precision;
 use crate::hardware::device::Tile;
 
@@ -63,31 +63,10 @@ impl Work {
             precision,
             operand: precision.bits() as f64 / 8.0,
             result: kernel::result_of(precision).bits() as f64 / 8.0,
-            rate: gpu.matrix_rate(precision)
-                * gpu.device.efficiency.compute
-                * narrow
-                * rows_aligned(kernel, gpu),
+            rate: gpu.matrix_rate(precision) * gpu.device.efficiency.compute * narrow,
             compulsory: kernel.bytes().as_f64(),
         }
     }
-}
-
-/// What is left of the rate where the rows of an operand do not begin at multiples of 16 bytes.
-///
-/// Tensor cores are fed by loads of 16 bytes; rows that begin elsewhere are loaded in pieces of 8, 4 or 2
-/// (NVIDIA, "Matrix multiplication background user's guide", section 2.2; CUTLASS's `align8` to `align1`
-/// kernels). The share for 2 bytes is fitted; each doubling takes a third of the way back, in logarithms.
-/// With x(m×k) and W(n×k) laid out by rows, as frameworks do, rows are k long, those of dy n.
-fn rows_aligned(kernel: &Kernel, gpu: &Gpu) -> f64 {
-    let (Kernel::Gemm { n, k, precision, pass, .. } | Kernel::GroupedGemm { n, k, precision, pass, .. }) =
-        *kernel
-    else {
-        unreachable!("only matrix products come here")
-    };
-    let row = if pass == Pass::Forward { k } else { n | k };
-    let bits = row * precision.bits();
-    let bytes = if bits == 0 { 16 } else { 1 << (bits.trailing_zeros().clamp(4, 7) - 3) };
-    gpu.fitted.misaligned.powf((16.0 / f64::from(bytes)).log2() / 3.0)
 }
 
 /// The distinct products of a kernel, each with how many of it there are; empty groups have none.

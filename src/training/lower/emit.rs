@@ -338,7 +338,9 @@ impl<'a> Emitter<'a> {
             }
             return;
         }
-        self.before_tensor_exchange(cell);
+        for &rank in &cell.ranks {
+            self.flush_pending(rank);
+        }
         let bytes = precision.bytes_of(self.elements(buffers[0]));
         let label = OpLabel { name: "all-reduce", ..self.label };
         let kind = CollectiveKind::AllReduce;
@@ -371,19 +373,6 @@ impl<'a> Emitter<'a> {
         scattered
     }
 
-    /// Makes ops of what an exchange of tensor ranks waits for. Eager software goes through the whole
-    /// backward of a map first (autograd's node computes both gradients before the next node sums one
-    /// of them); later Megatron-LM lets the weight's gradient run beside the exchange.
-    fn before_tensor_exchange(&mut self, cell: &Cell) {
-        if self.plan.software.is_eager() {
-            self.flush(&cell.ranks);
-            return;
-        }
-        for &rank in &cell.ranks {
-            self.flush_pending(rank);
-        }
-    }
-
     /// An exchange of the tensor ranks of a cell in the precision of activations; weight gradients
     /// that have gathered run while it is on its way.
     fn tensor_exchange(
@@ -394,7 +383,9 @@ impl<'a> Emitter<'a> {
         writes: &PerRank,
         whole: u64,
     ) {
-        self.before_tensor_exchange(cell);
+        for &rank in &cell.ranks {
+            self.flush_pending(rank);
+        }
         let label = OpLabel { name: kind.name(), ..self.label };
         let (stream, activity) = (Stream::Tensor, Activity::TensorComm);
         let bytes = self.plan.precision.bytes_of(whole);

@@ -92,15 +92,9 @@ impl TrainRow {
         })
     }
 
-    /// Token ids that are multiplied.
-    ///
-    /// Megatron-LM pads them so that tensor ranks divide them by 128 (`tokenizer.py`,
-    /// `_vocab_size_with_padding`). vTrain's models have GPT-2's 50,257 and cut them as they are
-    /// (`src/config.py`, `src/model/gpt_model.py`); the tables that quote its runs only assume a number.
+    /// Token ids that are multiplied: Megatron-LM pads them so that tensor ranks divide them by 128
+    /// (`tokenizer.py`, `_vocab_size_with_padding`).
     fn ids(&self, tensor: u64) -> u64 {
-        if self.source.contains("vTrain") {
-            return 50_257 / tensor * tensor;
-        }
         let said = self.vocabulary.filter(|ids| *ids > 0);
         said.unwrap_or(if self.is_gated() { 32_000 } else { 51_200 }).next_multiple_of(128 * tensor)
     }

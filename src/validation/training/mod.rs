@@ -7,7 +7,8 @@
 //!   above 1 is Megatron-LM's interleaved schedule;
 //! - `node_devices` is 8 where it is empty, `heads` are of 128, `sequence` is 2,048, `vocabulary` 51,200,
 //!   `ffn_hidden` four times `hidden`, `precision` the device's 16 bits, `micro_batch` 1;
-//! - `recompute` is `none`, `selective` or `full`; where it is unknown, the least that fits in memory;
+//! - `recompute` is `none`, `selective` or `full`; where it is unknown, full for software of before
+//!   FlashAttention, for later the least that fits in memory;
 //! - `zero` is a stage or `fsdp`; an `ffn_hidden` that is not four times `hidden` is a gated MLP's (Llama),
 //!   with `kv_heads` heads of keys.
 //!
@@ -196,7 +197,7 @@ impl TrainRow {
         if first.fits() {
             return Ok(first.step.seconds());
         }
-        if self.recomputed()?.is_none() {
+        if self.recomputed()?.is_none() && plan.recompute == Recompute::None {
             plan.recompute = Recompute::Full;
             let again = step(&plan, &compute)?;
             if again.fits() {
@@ -224,6 +225,8 @@ impl TrainRow {
         let shape = self.shape(u64::from(mesh.tensor), notes)?;
         let precision = self.format(device, notes)?;
         let software = self.software(device, precision, shape.sequence);
+        // Software of before FlashAttention kept the scores, and so computed its blocks again.
+        let otherwise = if software.is_eager() { Recompute::Full } else { Recompute::None };
         let model = Model::Gpt(shape);
         let schedule = self.schedule(micro_batches, notes);
         let place = Place::of(mesh.ranks(), self.nodes, self.node_devices, &self.link);
@@ -250,7 +253,7 @@ impl TrainRow {
             context_scheme: ContextSpec::from_name("ring").expect("a listed scheme"),
             tensor_overlap: false,
             zero: self.shared(mesh, notes),
-            recompute: self.recomputed()?.unwrap_or(Recompute::None),
+            recompute: self.recomputed()?.unwrap_or(otherwise),
             software,
             folded: mesh.ranks() > mesh.pipeline,
             algorithm: AlgorithmSpec::from_name("auto").expect("a listed algorithm"),
