@@ -825,6 +825,10 @@ impl Check<'_> {
             let why = format!("`{}` keeps versions of the weights on the devices", plan.schedule.name());
             self.wrong(key, why, "use a schedule that is emptied, or leave it out");
         }
+        if plan.mesh.context > 1 || plan.parts() > 1 {
+            let why = "hosts are not combined with context ranks or overlapped halves yet";
+            self.wrong(key, why, "leave one of them out");
+        }
         if !plan.offload.optimizer {
             return;
         }
@@ -864,9 +868,9 @@ impl Check<'_> {
             let why = format!("`{name}` steps every stage by itself, which `{}` does not", plan.sync.name());
             self.wrong("parallel.sync", why, "use `sync: all_reduce`, or a schedule that is emptied");
         }
-        if plan.mesh.context > 1 {
-            let why = format!("`{name}` tells the loss of whole sequences, which context ranks divide");
-            self.wrong("parallel.context", why, "use `context: 1`, or a schedule that is emptied");
+        if plan.mesh.context > 1 || plan.parts() > 1 {
+            let why = format!("`{name}` is not combined with context ranks or overlapped halves yet");
+            self.wrong("parallel.schedule", why, "use a schedule that is emptied, or leave them out");
         }
         if plan.zero.shares() {
             let why = format!("`{name}` keeps whole versions of the weights, which replicas cannot share");
