@@ -70,7 +70,7 @@ impl std::str::FromStr for Rates {
         let (to, step) = rest.split_once(':').ok_or("a range has a step, as in 0.05..0.45:0.05")?;
         let (from, to, step) = (rate(from)?, rate(to)?, rate(step)?);
         let count = ((to - from) / step + 1e-9).floor();
-        if count < 0.0 || count > 10_000.0 {
+        if !(0.0..=10_000.0).contains(&count) {
             return Err(format!("{from}..{to} in steps of {step} is no range upwards"));
         }
         // Written with the digits that a reader would write.

@@ -157,16 +157,14 @@ fn described(text: &[u8]) -> Option<Model> {
         vocab_size: u64,
     }
     let config: Config = serde_json::from_slice(text).ok()?;
-    (config.model_type == "gpt2").then(|| {
-        Model::Gpt(Gpt {
-            layers: config.n_layer,
-            hidden: config.n_embd,
-            heads: config.n_head,
-            sequence: config.n_positions,
-            vocabulary: config.vocab_size,
-            ffn_hidden: config.n_inner,
-        })
-    })
+    (config.model_type == "gpt2").then_some(Model::Gpt(Gpt {
+        layers: config.n_layer,
+        hidden: config.n_embd,
+        heads: config.n_head,
+        sequence: config.n_positions,
+        vocabulary: config.vocab_size,
+        ffn_hidden: config.n_inner,
+    }))
 }
 
 /// Reads a file's bytes.
@@ -251,7 +249,7 @@ fn half(bits: u16) -> f32 {
         0 => fraction as f32 * 2.0_f32.powi(-24),
         31 if fraction == 0 => f32::INFINITY,
         31 => f32::NAN,
-        _ => f32::from_bits(exponent + 112 << 23 | fraction << 13),
+        _ => f32::from_bits(((exponent + 112) << 23) | (fraction << 13)),
     }
 }
 

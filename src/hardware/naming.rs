@@ -15,7 +15,8 @@ const IDLE: [&str; 22] = [
 
 /// The device among `devices` that `name` means; nothing where no device has its model.
 pub fn meant_by<'d>(devices: &'d [DeviceSpec], name: &str) -> Option<&'d DeviceSpec> {
-    if let Some(device) = devices.iter().find(|device| device.is_called(name)) {
+    let lower = name.to_lowercase();
+    if let Some(device) = devices.iter().find(|device| device.is_called(name) || device.is_called(&lower)) {
         return Some(device);
     }
     let wanted = Label::of(name);

@@ -294,5 +294,7 @@ fn line(topology: &Topology) -> usize {
     let devices = topology.devices().len();
     let strides = topology.links().iter().filter(|link| link.dimension == Some(1));
     let stride = strides.map(|link| link.from.index().abs_diff(link.to.index())).min();
-    stride.filter(|stride| (2..=devices).contains(stride) && devices % stride == 0).unwrap_or(devices)
+    stride
+        .filter(|stride| (2..=devices).contains(stride) && devices.is_multiple_of(*stride))
+        .unwrap_or(devices)
 }

@@ -110,7 +110,7 @@ impl Case {
         let apart = self.replicas.iter().any(|replica| replica.role != Role::Whole);
         let topology = ring(1);
         let network = apart.then(|| NetworkSpec::from_name("fluid").unwrap().model(&links_of(&topology)));
-        plan.handover = apart.then(|| Handover { topology, bytes_per_token: Bytes(1000) });
+        plan.handover = apart.then_some(Handover { topology, bytes_per_token: Bytes(1000) });
         answer(&plan, &mut Stages(self.stages as usize), network, answers)
             .unwrap_or_else(|why| panic!("{why}"))
     }

@@ -110,7 +110,8 @@ fn large_products_come_near_the_peak() {
         let kernel = Kernel::Gemm { batch: 1, m: 8192, n: 8192, k: 8192, precision, pass: Pass::Forward };
         let bound = ComputeSpec::from_name("roofline").unwrap().cost(&kernel, device).cycles.0 as f64;
         let ratio = model.cost(&kernel, device).cycles.0 as f64 / bound;
-        assert!(ratio < 2.5, "{} at {precision} by {}: {ratio}", device.name, model.name());
+        // A T4 sustains 0.39 of its peak on its 70 W.
+        assert!(ratio < 2.6, "{} at {precision} by {}: {ratio}", device.name, model.name());
     });
 }
 

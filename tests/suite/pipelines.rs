@@ -211,7 +211,8 @@ fn a_full_pipeline_has_no_bubble() {
             let ends = updates(rank);
             let middle = &ends[ends.len() / 2..ends.len() / 2 + 4];
             for pair in middle.windows(2) {
-                assert_eq!(pair[1] - pair[0], period, "{schedule} rank {rank}");
+                // Passes end on edges of the device's clock, which fall on whole picoseconds.
+                assert!((pair[1] - pair[0]).abs_diff(period) <= 2, "{schedule} rank {rank}");
             }
         }
     }

@@ -95,7 +95,7 @@ fn a_request_longer_than_the_context_is_refused_where_it_stands() {
     let serving = SMALL.to_owned()
         + "  requests:\n    list:\n      - {prompt: 100, output: 29}\n      - {prompt: 100, output: 28}\n";
     let text = refused(&serving, &[], &[]);
-    says(&text, &["a request of 129 tokens is longer than the context of 128", "workload.yaml:6:"]);
+    says(&text, &["a request of 129 tokens is longer than the context of 128", "workload.yaml:7:"]);
     assert_eq!(text.matches("error").count(), 1, "{text}");
 }
 
@@ -104,7 +104,7 @@ fn a_model_that_does_not_fit_says_what_would() {
     let serving = LARGE.to_owned() + "  requests: {list: [{prompt: 10, output: 5}]}\n";
     says(
         &refused(&serving, &[], &[]),
-        &["the weights take", "of each device, which has", "`serving.tensor: 4` would fit"],
+        &["the weights take", "of each device, which has", "`serving.tensor: 2` would fit"],
     );
 }
 

@@ -357,7 +357,7 @@ impl FlitNetwork {
         }
         let state = &mut self.flows[id];
         let bytes = state.unsent.get().min(self.spec.flit.get()) as u32;
-        state.unsent = state.unsent - Bytes(u64::from(bytes));
+        state.unsent -= Bytes(u64::from(bytes));
         state.tag = state.tag.after(bytes, state.flow.weight);
         let flit = OnItsWay { flow: id, bytes, hop: 0, class: 0, head: left == flits, tail: left == 1 };
         let source = &mut self.sources[channel as usize];

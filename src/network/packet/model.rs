@@ -400,7 +400,8 @@ impl PacketNetwork {
             return true;
         }
         let share = (found - ecn.kmin.get()) as f64 / (ecn.kmax.get() - ecn.kmin.get()) as f64 * ecn.pmax;
-        let drawn = draw(self.spec.seed, u64::from(link.0), self.ports[link].sent << 20 | found % (1 << 20));
+        let drawn =
+            draw(self.spec.seed, u64::from(link.0), (self.ports[link].sent << 20) | (found % (1 << 20)));
         (drawn >> 11) as f64 / (1_u64 << 53) as f64 <= share
     }
 

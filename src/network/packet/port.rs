@@ -32,12 +32,12 @@ const RATE_BITS: u32 = 16;
 
 /// A moment between two picoseconds: `rest` over the rate of the link after `at`.
 #[derive(Debug, Clone, Copy, Default)]
-struct Instant {
+struct Moment {
     at: SimTime,
     rest: u64,
 }
 
-impl Instant {
+impl Moment {
     /// The first whole picosecond that is not before.
     fn rounded_up(self) -> SimTime {
         self.at + SimDuration::from_picos(u64::from(self.rest > 0))
@@ -61,7 +61,7 @@ pub(super) struct Port {
     /// Classes that the switch at the end of the link does not take at present.
     paused: u32,
     /// When the last byte that was sent has left.
-    free: Instant,
+    free: Moment,
     /// The work left of a packet that was being sent when the link went down.
     held_back: Option<u128>,
     /// Packets whose first byte has left, in order.
@@ -98,7 +98,7 @@ impl Port {
             turns: Turns::default(),
             next: 0,
             paused: 0,
-            free: Instant::default(),
+            free: Moment::default(),
             held_back: None,
             flying: VecDeque::new(),
             arrival: None,
@@ -177,7 +177,7 @@ impl Port {
     pub(super) fn send(&mut self, now: SimTime, packet: OnItsWay) -> SimTime {
         debug_assert!(self.free_at().is_some_and(|free| free <= now), "one packet at a time");
         if self.free.rounded_up() < now {
-            self.free = Instant { at: now, rest: 0 };
+            self.free = Moment { at: now, rest: 0 };
         }
         let (whole, rest) = if packet.bytes == self.usual.0 {
             (self.usual.1, self.usual.2)
@@ -213,7 +213,7 @@ impl Port {
         };
         self.set_rate(bandwidth);
         if left == 0 {
-            self.free = Instant { at: self.free.rounded_up().min(now), rest: 0 };
+            self.free = Moment { at: self.free.rounded_up().min(now), rest: 0 };
             return None;
         }
         if self.rate == 0 {
@@ -222,7 +222,7 @@ impl Port {
         }
         let rate = u128::from(self.rate);
         self.free =
-            Instant { at: now + SimDuration::from_picos((left / rate) as u64), rest: (left % rate) as u64 };
+            Moment { at: now + SimDuration::from_picos((left / rate) as u64), rest: (left % rate) as u64 };
         Some(Some(self.free.rounded_up() + self.latency))
     }
 

@@ -297,11 +297,11 @@ impl Lowering<'_> {
     /// Ulysses, forward.
     pub(super) fn attend_across(&mut self, cell: &Cell, qkv: &PerRank) -> Vec<Core> {
         let shape = self.attention_shape(u64::from(self.plan.mesh.context));
-        let whole = self.to_heads(cell, qkv, 3);
+        let whole = self.deal_heads(cell, qkv, 3);
         let each = cell.ranks.iter().zip(&whole);
         let cores: Vec<Core> = each.map(|(&rank, &qkv)| self.attend_whole(rank, qkv, shape)).collect();
         let of_heads: PerRank = cores.iter().map(|core| core.o).collect();
-        let of_tokens = self.to_tokens(cell, &of_heads, 1);
+        let of_tokens = self.deal_tokens(cell, &of_heads, 1);
         let each = cores.into_iter().zip(whole).zip(of_tokens);
         each.map(|((core, qkv), o)| Core { o, whole: Some([qkv, core.o]), ..core }).collect()
     }
@@ -309,21 +309,21 @@ impl Lowering<'_> {
     /// Ulysses, backward.
     pub(super) fn attend_across_backward(&mut self, cell: &Cell, d_o: &PerRank, cores: &[Core]) -> PerRank {
         let shape = self.attention_shape(u64::from(self.plan.mesh.context));
-        let d_o = self.to_heads(cell, d_o, 1);
+        let d_o = self.deal_heads(cell, d_o, 1);
         let each = cell.ranks.iter().zip(d_o).zip(cores);
         let dqkv = each.map(|((&rank, d_o), core)| {
             let [qkv, o] = core.whole.expect("heads that were brought together");
             self.attend_whole_backward(rank, d_o, (qkv, o), *core, shape)
         });
         let dqkv: PerRank = dqkv.collect();
-        self.to_tokens(cell, &dqkv, 3)
+        self.deal_tokens(cell, &dqkv, 3)
     }
 
     /// From all heads of a rank's tokens to some heads of all tokens, `kinds` numbers (q, k, v or o) of each.
     ///
     /// (rows, kinds, n, width) becomes (n, rows, kinds, width) for the exchange, and what arrives, (n, samples,
     /// rows of a sequence, …), becomes (samples, n, …): whole sequences.
-    fn to_heads(&mut self, cell: &Cell, x: &PerRank, kinds: u64) -> PerRank {
+    fn deal_heads(&mut self, cell: &Cell, x: &PerRank, kinds: u64) -> PerRank {
         let n = u64::from(self.plan.mesh.context);
         let width = u64::from(self.heads_width()) / n;
         let of_one = u64::from(self.row_of_sequence()) * kinds * width;
@@ -333,7 +333,7 @@ impl Lowering<'_> {
     }
 
     /// The opposite.
-    fn to_tokens(&mut self, cell: &Cell, x: &PerRank, kinds: u64) -> PerRank {
+    fn deal_tokens(&mut self, cell: &Cell, x: &PerRank, kinds: u64) -> PerRank {
         let n = u64::from(self.plan.mesh.context);
         let width = u64::from(self.heads_width()) / n;
         let of_one = u64::from(self.row_of_sequence()) * kinds * width;

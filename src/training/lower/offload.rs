@@ -73,6 +73,8 @@ impl Lowering<'_> {
     /// Sends what a rank has summed of its gradients to its host, piece by piece, where that has not been done
     /// micro-batch by micro-batch.
     pub(super) fn summed_gradients_down(&mut self, rank: Rank) {
+        // Clipped first.
+        self.emitter.flush(&[rank]);
         for piece in self.pieces_of(rank) {
             let state = self.emitter.state();
             let gradients: Vec<BufferId> =

@@ -264,7 +264,7 @@ impl Bench<'_> {
         let mut stored = Bytes::ZERO;
         for (parameter, kept) in forms(model, method) {
             numbers += kept.numbers(parameter.rows, parameter.columns);
-            stored = stored + kept.stored(parameter.rows, parameter.columns, precision);
+            stored += kept.stored(parameter.rows, parameter.columns, precision);
         }
         let device: &DeviceSpec = &self.of.plan.topology.devices()[self.of.plan.placement[Rank(0)]].spec;
         let inference = Inference { model, method, precision, device };
