@@ -32,8 +32,8 @@ fn timed(scenario: &TrainingScenario) -> TrainingRecord {
 const OPTIMIZER: &str = "training.offload.optimizer=true";
 const ACTIVATIONS: &str = "training.offload.activations=true";
 
-/// Weights and losses are those without offloading, whatever else is done; it takes longer, and the devices hold
-/// less.
+/// Weights and losses are those without offloading, whatever else is done, and the devices hold less. (Whether it
+/// takes longer depends: a host steps some pieces while the device is still at work on others.)
 #[test]
 fn offloading_changes_no_number() {
     for mesh in [
@@ -64,9 +64,10 @@ fn offloading_changes_no_number() {
             }
             let after = timed(&small(&changes));
             let peak = |record: &TrainingRecord| record.memory.as_ref().unwrap().fullest().1;
-            assert!(peak(&after).total < peak(&before).total, "{changes:?}");
-            let end = |record: &TrainingRecord| record.steps.last().unwrap().end;
-            assert!(end(&after) > end(&before), "{changes:?}");
+            // What is computed again holds most while it is: keeping inputs elsewhere may change nothing then.
+            let again = mesh.contains(&"recompute=full") && !offload.contains(&OPTIMIZER);
+            let (less, most) = (peak(&after).total, peak(&before).total);
+            assert!(less < most || again, "{changes:?}: {less} after {most}");
             if offload.contains(&OPTIMIZER) {
                 assert_eq!(peak(&after).of(MemoryUse::Optimizer).get(), 0, "{changes:?}");
             }
