@@ -193,8 +193,7 @@ fn readme(runs: &[Run]) -> String {
     }
     text.push_str(
         " at 4096 it was stopped unfinished after 290 s with 5.5 GB. (Measured earlier on a machine of this kind, not \
-         in the same hour.) vTrain (Bang et al., MICRO 2024) and SimAI (Wang et al., NSDI 2025) publish no time and \
-         memory for these cases that we could find.\n",
+         in the same hour.)\n",
     );
     text
 }
