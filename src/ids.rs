@@ -67,6 +67,8 @@ ids! {
     SlotId "slot ";
     /// One call of a collective: one group, one payload, one moment.
     CollectiveId "collective ";
+    /// Where the tokens of a group go: one layer, one micro-batch.
+    RoutingId "routing ";
     /// A transfer within a collective's plan.
     TransferId "transfer ";
     /// A flow through the network.

@@ -14,6 +14,7 @@ use crate::model::Model;
 use crate::network::{NetworkSpec, links_of};
 use crate::numeric::optimizer::OptimizerSpec;
 use crate::parallel::Mesh;
+use crate::rng::Seed;
 use crate::training::compression::CompressionSpec;
 use crate::training::recompute::Recompute;
 use crate::training::schedule::ScheduleSpec;
@@ -89,6 +90,8 @@ impl Profile {
             optimizer: self.optimizer.clone(),
             clip: None,
             input: None,
+            expert: 1,
+            seed: Seed(1),
         };
         plan.schedule.admits(plan.shape())?;
         Ok(plan)

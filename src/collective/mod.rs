@@ -10,6 +10,7 @@
 
 pub mod algorithms;
 mod bandwidth;
+mod blocks;
 mod execute;
 pub mod oracle;
 mod plan;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 pub use algorithms::{AlgorithmSpec, CollectiveAlgorithm};
 pub use bandwidth::{algorithm_bandwidth, bus_bandwidth, bus_factor};
+pub use blocks::{Block, blocks};
 pub use execute::{Reduction, execute};
 pub use plan::{Action, CommPlan, Part, PlanBuilder, Transfer, Wire};
 

@@ -163,7 +163,11 @@ impl CommPlan {
     /// How a transfer of a buffer of `whole` bytes occupies the links of the route between its members:
     /// its part of the route, and its bytes with what the library loses of the bandwidth.
     pub fn flow(&self, transfer: TransferId, whole: Bytes, route: &Route, topology: &Topology) -> Flow {
-        let payload = self.bytes_of(transfer, whole);
+        self.flow_of(transfer, self.bytes_of(transfer, whole), route, topology)
+    }
+
+    /// The same for a transfer of so many bytes.
+    pub fn flow_of(&self, transfer: TransferId, payload: Bytes, route: &Route, topology: &Topology) -> Flow {
         let route = self.transfers[transfer].part.of(route);
         let leaves_node = |&link: &LinkId| {
             matches!(topology.links()[link].class, LinkClass::Infiniband | LinkClass::Ethernet)

@@ -1,8 +1,10 @@
 //! What is kept of a training run: every step's numbers, and one step whole, for the figures.
 
-use crate::ids::{Id, IdVec, Rank, StepIndex};
+use std::sync::Arc;
+
+use crate::ids::{Id, IdVec, LayerId, Rank, StepIndex};
 use crate::metrics::{Breakdown, MemoryTimeline, Traffic};
-use crate::trace::{Arrow, Carried, Listener, MemoryChange, MemoryUse, Recording, Span};
+use crate::trace::{Arrow, Carried, Listener, MemoryChange, MemoryUse, Recording, Routed, Span};
 use crate::training::recovery::{Checkpointed, Interruption};
 use crate::training::{Applied, Observer, StepReport, TrainingPlan};
 use crate::units::{Bytes, SimTime};
@@ -28,6 +30,8 @@ pub struct TrainingRecord {
     pub steps: Vec<StepReport>,
     /// Where the time of every step went.
     pub breakdowns: Vec<Breakdown>,
+    /// How tokens were sent to experts in every step, in the order of its program; empty without experts.
+    pub routed: Vec<StepRouting>,
     /// One step whole.
     pub shown: Option<ShownStep>,
     /// Bytes moved in the whole run.
@@ -44,6 +48,15 @@ pub struct TrainingRecord {
     pub plans: Vec<(StepIndex, TrainingPlan)>,
     /// How many steps were done when, those included that were lost later.
     pub progress: Vec<(SimTime, u32)>,
+}
+
+/// How tokens were sent to experts in a step.
+#[derive(Debug, Clone, Default)]
+pub struct StepRouting {
+    /// The layer of each decision.
+    pub layers: Vec<Option<LayerId>>,
+    /// How it came out.
+    pub went: Vec<Arc<Routed>>,
 }
 
 /// One step whole: what the timeline, the links and the memory figures show.
@@ -67,6 +80,7 @@ struct Fold {
     recording: Recording,
     memory: MemoryTimeline,
     traffic: Traffic,
+    routed: StepRouting,
 }
 
 impl Listener for Fold {
@@ -87,6 +101,10 @@ impl Listener for Fold {
         self.memory.change(change);
         self.recording.memory(change);
     }
+    fn routed(&mut self, layer: Option<LayerId>, routed: &Arc<Routed>) {
+        self.routed.layers.push(layer);
+        self.routed.went.push(routed.clone());
+    }
 }
 
 impl<'a> TrainingRecorder<'a> {
@@ -106,6 +124,7 @@ impl<'a> TrainingRecorder<'a> {
                 recording: Recording::default(),
                 memory: MemoryTimeline::new(count),
                 traffic: Traffic::default(),
+                routed: StepRouting::default(),
             },
             shown: last,
             evaluate_every,
@@ -126,6 +145,7 @@ impl<'a> TrainingRecorder<'a> {
 impl Observer for TrainingRecorder<'_> {
     fn listener(&mut self, step: StepIndex) -> &mut dyn Listener {
         self.fold.recording = Recording::default();
+        self.fold.routed = StepRouting::default();
         if step == self.shown {
             let ranks = self.fold.memory.ranks();
             self.record.shown = Some(ShownStep {
@@ -141,6 +161,7 @@ impl Observer for TrainingRecorder<'_> {
 
     fn step(&mut self, report: &StepReport) {
         let recording = std::mem::take(&mut self.fold.recording);
+        self.record.routed.push(std::mem::take(&mut self.fold.routed));
         let start = SimTime::from_picos(report.end.picos() - report.duration.picos());
         self.record.breakdowns.push(Breakdown::of_step(
             &self.ranks,
@@ -168,6 +189,7 @@ impl Observer for TrainingRecorder<'_> {
         let back_to = interruption.back_to;
         self.record.steps.truncate(back_to.index());
         self.record.breakdowns.truncate(back_to.index());
+        self.record.routed.truncate(back_to.index());
         self.record.progress.push((interruption.at, interruption.during.0));
         self.record.progress.extend([interruption.at, interruption.resumed].map(|at| (at, back_to.0)));
         if self.ranks.len() != plan.simulated_ranks().count() {

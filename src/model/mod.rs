@@ -6,12 +6,14 @@
 
 pub mod decoder;
 mod gpt;
+mod moe;
 mod parameter;
 mod simple;
 
 pub use decoder::Decoder;
 pub use gpt::Gpt;
-pub use parameter::{Init, Parameter, Split};
+pub use moe::{Assumed, Capacity, Experts, Moe};
+pub use parameter::{Held, Init, Parameter, Split};
 pub use simple::{Linear, Mlp};
 
 use std::fmt;
@@ -26,6 +28,8 @@ use crate::ids::LayerId;
 pub enum Model {
     /// A GPT: pre-norm transformer decoder with learned positions.
     Gpt(Gpt),
+    /// The same with experts in place of MLPs.
+    Moe(Moe),
     /// Dense layers with ReLU between them, for classification.
     Mlp(Mlp),
     /// One linear map, for regression.
@@ -60,10 +64,23 @@ impl fmt::Display for Piece {
 }
 
 impl Model {
+    /// The transformer, where it is one.
+    pub fn gpt(&self) -> Option<&Gpt> {
+        match self {
+            Model::Gpt(gpt) | Model::Moe(Moe(gpt)) => Some(gpt),
+            Model::Mlp(_) | Model::Linear(_) => None,
+        }
+    }
+
+    /// Its experts, where it has some.
+    pub fn experts(&self) -> Option<&Experts> {
+        self.gpt()?.experts.as_ref()
+    }
+
     /// The pieces, from input to loss.
     pub fn pieces(&self) -> Vec<Piece> {
         match self {
-            Model::Gpt(gpt) => gpt.pieces(),
+            Model::Gpt(gpt) | Model::Moe(Moe(gpt)) => gpt.pieces(),
             Model::Mlp(mlp) => mlp.pieces(),
             Model::Linear(_) => vec![Piece::Dense(LayerId(0)), Piece::Loss],
         }
@@ -72,7 +89,7 @@ impl Model {
     /// The parameters of a piece, in the order in which they are used.
     pub fn parameters(&self, piece: Piece) -> Vec<Parameter> {
         match self {
-            Model::Gpt(gpt) => gpt.parameters(piece),
+            Model::Gpt(gpt) | Model::Moe(Moe(gpt)) => gpt.parameters(piece),
             Model::Mlp(mlp) => mlp.parameters(piece),
             Model::Linear(linear) => linear.parameters(piece),
         }
@@ -87,7 +104,7 @@ impl Model {
     /// Units of work in a sample: tokens of a sequence, or one.
     pub fn tokens_per_sample(&self) -> u64 {
         match self {
-            Model::Gpt(gpt) => gpt.sequence,
+            Model::Gpt(gpt) | Model::Moe(Moe(gpt)) => gpt.sequence,
             Model::Mlp(_) | Model::Linear(_) => 1,
         }
     }
@@ -95,7 +112,7 @@ impl Model {
     /// Flops of one step of `samples` samples, forward and backward, without recomputation.
     pub fn step_flops(&self, samples: u64) -> f64 {
         match self {
-            Model::Gpt(gpt) => gpt.step_flops(samples),
+            Model::Gpt(gpt) | Model::Moe(Moe(gpt)) => gpt.step_flops(samples),
             // A dense layer costs 2 flops a weight and sample forward and twice that backward.
             Model::Mlp(_) | Model::Linear(_) => 6.0 * samples as f64 * self.parameter_count() as f64,
         }

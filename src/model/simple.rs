@@ -59,13 +59,8 @@ impl Linear {
         if piece != Piece::Dense(LayerId(0)) {
             return Vec::new();
         }
-        vec![Parameter {
-            name: "weights".into(),
-            rows: self.start.len() as u64,
-            columns: 1,
-            split: Split::Rows,
-            decayed: true,
-            init: Init::Values(self.start.clone()),
-        }]
+        let init = Init::Values(self.start.clone());
+        let weights = Parameter::matrix("weights", self.start.len() as u64, 1, Split::Rows, 0.0);
+        vec![Parameter { init, ..weights }]
     }
 }

@@ -8,13 +8,14 @@ use crate::numeric::batches::{Batches, Part, Wanted};
 use crate::numeric::layers::attention::{Attention, Kept};
 use crate::numeric::layers::cross_entropy::{self, Classes, Softmax};
 use crate::numeric::layers::embedding::{self, Positions};
+use crate::numeric::layers::experts::{Decided, Grouped, Router, Run, Sent};
 use crate::numeric::layers::linear::{Linear, backward_bias};
 use crate::numeric::layers::{gelu, layer_norm, pointwise, relu, squared_error};
 use crate::numeric::low_rank::LowRank;
 use crate::numeric::optimizer::{Now, OptimizerSpec, outer};
 use crate::numeric::packing;
 use crate::numeric::scaling::LossScaling;
-use crate::program::{Formula, Packing, Program};
+use crate::program::{Formula, Packing, Program, Routing};
 use crate::rng::Stream;
 
 /// What formulas need beside their operands.
@@ -31,6 +32,12 @@ pub(super) struct Context {
     pub(super) scaling: Option<LossScaling>,
     /// Whether a step has been begun that is to be ended.
     stepped: bool,
+    /// What the routing is that an instruction is about.
+    pub(super) routing: Option<Routing>,
+    /// What its router decided.
+    pub(super) decided: Option<Decided>,
+    /// How the rows lie that an instruction multiplies with experts' matrices.
+    pub(super) runs: Vec<Run>,
     /// Room that some formulas work in, used again and again.
     scratch: Vec<f32>,
 }
@@ -73,6 +80,9 @@ impl Context {
             told: Vec::new(),
             scaling: None,
             stepped: false,
+            routing: None,
+            decided: None,
+            runs: Vec::new(),
             scratch: Vec::new(),
         }
     }
@@ -194,6 +204,42 @@ pub(super) fn apply(formula: &Formula, context: &mut Context, operands: Operands
             db.iter_mut().for_each(|db| backward_bias(dy, db));
         }
         (Formula::BiasWeight, [dy], [], [db]) => backward_bias(dy, db),
+        (Formula::Route { .. }, [logits], [gates, choices, places], []) => {
+            let routing = context.routing.expect("the routing that this is a part of");
+            let room = routing.room.map(|room| room as usize);
+            let (experts, top_k) = (routing.experts as usize, routing.top_k as usize);
+            let router = Router { experts, top_k, room };
+            context.decided = Some(router.forward(logits, gates, choices, places));
+        }
+        (
+            Formula::RouteInput { experts, top_k, balance },
+            [dgates, logits, gates, choices],
+            [dlogits],
+            [],
+        ) => {
+            let router = Router { experts: experts as usize, top_k: top_k as usize, room: None };
+            let balance = balance * context.loss_scale();
+            router.backward_input(balance, dgates, (logits, gates, choices), dlogits);
+        }
+        (Formula::Permute { width }, [x, places], [rows], []) => sent(width).permute(x, places, rows),
+        (Formula::PermuteInput { width }, [drows, places], [dx], []) => {
+            sent(width).permute_backward(drows, places, dx);
+        }
+        (Formula::Combine { width }, [rows, gates, places], [y], []) => {
+            sent(width).combine(rows, gates, places, y);
+        }
+        (Formula::CombineInput { width }, [dy, rows, gates, places], [drows, dgates], []) => {
+            sent(width).combine_backward(dy, (rows, gates, places), drows, dgates);
+        }
+        (Formula::Grouped { inputs, outputs }, [x, w], [y], []) => {
+            grouped(inputs, outputs).forward(&context.runs, x, w, y);
+        }
+        (Formula::GroupedInput { inputs, outputs }, [dy, w], [dx], []) => {
+            grouped(inputs, outputs).backward_input(&context.runs, dy, w, dx);
+        }
+        (Formula::GroupedWeight { inputs, outputs }, [x, dy], [], [dw]) => {
+            grouped(inputs, outputs).backward_weight(&context.runs, x, dy, dw);
+        }
         (Formula::Gelu, [x], [y], []) => gelu::forward(x, y),
         (Formula::GeluInput, [dy, x], [dx], []) => gelu::backward_input(dy, x, dx),
         (Formula::Relu, [x], [y], []) => relu::forward(x, y),
@@ -296,6 +342,14 @@ fn low_rank(columns: u32, rank: u32) -> LowRank {
 
 fn linear(inputs: u32, outputs: u32) -> Linear {
     Linear { inputs: inputs as usize, outputs: outputs as usize }
+}
+
+fn sent(width: u32) -> Sent {
+    Sent { width: width as usize }
+}
+
+fn grouped(inputs: u32, outputs: u32) -> Grouped {
+    Grouped { inputs: inputs as usize, outputs: outputs as usize }
 }
 
 fn attention(heads: u32, head_dim: u32, sequence: u32) -> Attention {

@@ -20,6 +20,7 @@ mod payload;
 mod races;
 pub mod real;
 mod rounding;
+mod routed;
 mod scaling;
 #[cfg(test)]
 mod support;

@@ -8,19 +8,21 @@
 //! gradient, a weight); from there on they run when it ends, so that nobody sees a change early.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::collective;
 use crate::hardware::Precision;
-use crate::ids::{BufferId, CollectiveId, Id, IdVec, OpId, SlotId, StepIndex};
+use crate::ids::{BufferId, CollectiveId, Id, IdVec, OpId, RoutingId, SlotId, StepIndex};
 use crate::numeric::batches::Batches;
 use crate::numeric::formulas::{self, Context, Operands};
 use crate::numeric::optimizer::OptimizerSpec;
 use crate::numeric::payload::Layout;
 use crate::numeric::races::Races;
 use crate::numeric::rounding::Narrow;
-use crate::program::{Action, Exchange, Participant, Program};
+use crate::numeric::routed::Decisions;
+use crate::program::{Action, Exchange, Formula, Participant, Program};
 use crate::runtime::Interpreter;
-use crate::trace::Activity;
+use crate::trace::{Activity, Routed};
 
 /// Every number of a run.
 pub struct Values {
@@ -33,6 +35,7 @@ pub struct Values {
     begun: BTreeMap<CollectiveId, usize>,
     spare: Spare,
     races: Races,
+    decisions: Decisions,
     /// The format of what a program keeps in fewer than four bytes; `None` where it keeps all in `f32`.
     narrow: Option<Narrow>,
     /// Weights as they are multiplied with, by slot, where that is narrower than they are stepped in.
@@ -93,6 +96,7 @@ impl Values {
             begun: BTreeMap::new(),
             spare: Spare::default(),
             races: Races::default(),
+            decisions: Decisions::default(),
             narrow: None,
             rounded: BTreeMap::new(),
         }
@@ -167,6 +171,7 @@ impl Values {
             self.spare.give(held.numbers);
         }
         self.begun.clear();
+        self.decisions.clear();
         assert!(self.results.is_empty(), "every exchange of the last step has ended");
     }
 
@@ -219,8 +224,14 @@ impl Values {
         let mut writes: Vec<Vec<f32>> = program
             .writes(instruction)
             .iter()
-            .map(|&buffer| self.spare.take(program.buffers()[buffer].elements as usize))
+            .map(|&buffer| self.spare.take(elements(program, &self.decisions, buffer)))
             .collect();
+        if let Formula::Route { routing, .. } = instruction.formula {
+            self.context.routing = Some(program.routings()[routing]);
+        }
+        if let Some(arrivals) = instruction.arrivals {
+            self.context.runs = self.decisions.runs(program, arrivals);
+        }
         let multiplied = !instruction.formula.steps_weights();
         self.round_weights(program, program.reads(instruction), multiplied);
         let (slots, buffers, rounded) = (&self.slots, &self.buffers, &self.rounded);
@@ -237,6 +248,11 @@ impl Values {
             .collect();
         let operands = Operands { reads: &reads, writes: &mut writes, updates: &mut updates };
         formulas::apply(&instruction.formula, &mut self.context, operands);
+        if let (Formula::Route { routing, member }, Some(decided)) =
+            (instruction.formula, self.context.decided.take())
+        {
+            self.decisions.take(&program.routings()[routing], routing, member, &decided);
+        }
         self.context.look_at(&instruction.formula, program, op, &writes);
         for (&buffer, numbers) in program.writes(instruction).iter().zip(writes) {
             self.put(program, op, buffer, numbers, false);
@@ -288,6 +304,10 @@ impl Values {
 
     /// Runs an exchange on the payloads of all its members, in the order of its plan.
     fn run_exchange(&mut self, program: &Program, exchange: &Exchange) {
+        if exchange.routed.is_some() {
+            self.run_routed(program, exchange);
+            return;
+        }
         let mut payloads: Vec<Vec<f32>> = exchange
             .participants
             .iter()
@@ -303,6 +323,18 @@ impl Values {
                 self.results.entry(part.op).or_default().push((buffer, numbers));
             }
             self.spare.give(payload);
+        }
+    }
+
+    /// The same where blocks differ in size.
+    fn run_routed(&mut self, program: &Program, exchange: &Exchange) {
+        let op = exchange.participants[0].op;
+        let given = exchange.participants.iter();
+        let given: Vec<&[f32]> =
+            given.map(|part| read(program, &self.slots, &self.buffers, op, part.reads[0])).collect();
+        let got = self.decisions.exchange(program, exchange, &given);
+        for (part, numbers) in exchange.participants.iter().zip(got) {
+            self.results.entry(part.op).or_default().push((part.writes[0], numbers));
         }
     }
 
@@ -323,6 +355,14 @@ impl Values {
         }
         payload
     }
+}
+
+/// How many numbers a buffer holds, which may go by where tokens were sent.
+fn elements(program: &Program, decisions: &Decisions, buffer: BufferId) -> usize {
+    let about = &program.buffers()[buffer];
+    let Some(arrivals) = about.arrivals else { return about.elements as usize };
+    let routing = &program.routings()[program.arrivals(arrivals).routing];
+    routing.scaled(about.elements, decisions.rows(program, arrivals)) as usize
 }
 
 fn read<'v>(
@@ -390,5 +430,9 @@ impl Interpreter for Values {
         if let Some(held) = self.buffers.get_mut(buffer.index()).and_then(Option::take) {
             self.spare.give(held.numbers);
         }
+    }
+
+    fn routed(&mut self, _program: &Program, routing: RoutingId) -> Arc<Routed> {
+        self.decisions.of(routing)
     }
 }

@@ -9,10 +9,10 @@ use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use crate::compute::Kernel;
-use crate::ids::{BufferId, CollectiveId, Id, IdVec, KernelId, OpId, Rank, SlotId};
+use crate::ids::{BufferId, CollectiveId, Id, IdVec, KernelId, OpId, Rank, RoutingId, SlotId};
 use crate::program::{
-    Action, Buffer, Exchange, Folded, Formula, Instruction, Op, OpLabel, Participant, Program, Reduction,
-    Rows,
+    Action, Arrivals, ArrivalsAt, Buffer, Exchange, Folded, Formula, Instruction, Op, OpLabel, Participant,
+    Program, Reduction, RoutedExchange, Routing, Rows,
 };
 use crate::trace::{Activity, MemoryUse, Stream};
 use crate::units::Bytes;
@@ -40,6 +40,8 @@ pub struct InstructionSpec {
     pub formula: Formula,
     /// What it costs.
     pub kernel: Option<Kernel>,
+    /// The rows that the kernel goes by.
+    pub arrivals: Option<Arrivals>,
     /// What it reads.
     pub reads: Operands,
     /// What it writes afresh.
@@ -61,6 +63,8 @@ pub struct ExchangeSpec {
     pub plan: std::sync::Arc<crate::collective::CommPlan>,
     /// What it stands for, where ranks that do the same are simulated once.
     pub folded: Option<std::sync::Arc<Folded>>,
+    /// What an all-to-all's blocks go by.
+    pub routed: Option<RoutedExchange>,
     /// The queue its ops wait in.
     pub stream: Stream,
     /// What a timeline calls it.
@@ -123,8 +127,26 @@ impl Builder {
             usage,
             slot: None,
             shared: false,
+            arrivals: None,
             users: 0,
         })
+    }
+
+    /// A decision that sizes go by.
+    pub fn routing(&mut self, routing: Routing) -> RoutingId {
+        self.program.routings.push(routing)
+    }
+
+    /// The rows that arrive at a member of a routing.
+    pub fn arrivals(&mut self, at: ArrivalsAt) -> Arrivals {
+        self.program.arrivals.push(at);
+        let count = u32::try_from(self.program.arrivals.len()).expect("fewer than 2^32 arrivals");
+        Arrivals(std::num::NonZeroU32::new(count).expect("one was pushed"))
+    }
+
+    /// Makes the size of a buffer go by rows that arrive.
+    pub fn sized_by(&mut self, buffer: BufferId, arrivals: Arrivals) {
+        self.program.buffers[buffer].arrivals = Some(arrivals);
     }
 
     /// The buffer that a slot keeps for the whole run; the same one each time it is asked for.
@@ -199,6 +221,7 @@ impl Builder {
             plan: spec.plan,
             participants,
             folded: spec.folded,
+            routed: spec.routed,
         })
     }
 
@@ -222,6 +245,7 @@ impl Builder {
             plan: spec.plan,
             participants,
             folded: spec.folded,
+            routed: None,
         });
         op
     }
@@ -266,6 +290,7 @@ impl Builder {
         program.instructions.push(Instruction {
             formula: spec.formula,
             kernel,
+            arrivals: spec.arrivals,
             operands,
             reads,
             writes,

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::collective::{CollectiveKind, CommPlan, Member};
-use crate::ids::{BufferId, DeviceId, OpId, Rank};
+use crate::collective::{Block, CollectiveKind, CommPlan, Member};
+use crate::ids::{BufferId, DeviceId, OpId, Rank, RoutingId};
 use crate::program::Reduction;
 use crate::units::Bytes;
 
@@ -22,6 +22,22 @@ pub struct Exchange {
     pub participants: Vec<Participant>,
     /// What it stands for, where ranks that do the same are simulated once.
     pub folded: Option<Arc<Folded>>,
+    /// What an all-to-all's blocks go by, where they differ in size.
+    pub routed: Option<RoutedExchange>,
+}
+
+/// Tokens on their way to experts, or back: `bytes` and the buffers of such an exchange are written for as many
+/// rows as there nominally are.
+#[derive(Debug, Clone)]
+pub struct RoutedExchange {
+    /// Which decision.
+    pub routing: RoutingId,
+    /// Whether they are on their way back.
+    pub back: bool,
+    /// Bytes of a row.
+    pub row: Bytes,
+    /// Which blocks each transfer carries.
+    pub blocks: Arc<[Vec<Block>]>,
 }
 
 /// Groups that do the same at the same time, of which one is simulated, and of it some members.

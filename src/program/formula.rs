@@ -8,6 +8,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::ids::RoutingId;
+
 /// How an optimiser steps one list of weights; the learning rate and other hyper-parameters are the
 /// scenario's, held by the interpreter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -191,6 +193,69 @@ pub enum Formula {
     },
     /// W of a bias added after a reduction: db += Σ dy. Reads \[dy\] updates \[db\].
     BiasWeight,
+
+    /// Which experts take each row, and where the row stands among those that are sent, expert by expert.
+    /// Reads \[logits\] (one an expert) writes \[gates, choices, places\] (`top_k` a row each; a place is
+    /// −1 where the row found no room).
+    Route {
+        /// The decision that this is a member's part of.
+        routing: RoutingId,
+        /// Whose part.
+        member: u32,
+    },
+    /// B of [`Formula::Route`], with the gradient of the load-balancing loss times `balance`.
+    /// Reads \[dgates, logits, gates, choices\] writes \[dlogits\].
+    RouteInput {
+        /// Experts.
+        experts: u32,
+        /// Experts that each row meets.
+        top_k: u32,
+        /// The coefficient of the loss times the weight of this micro-batch.
+        balance: f32,
+    },
+    /// Rows in the order in which they are sent to experts; places that nothing stands on hold zeros.
+    /// Reads \[x, places\] writes \[rows\].
+    Permute {
+        /// Length of a row.
+        width: u32,
+    },
+    /// B of [`Formula::Permute`]. Reads \[drows, places\] writes \[dx\].
+    PermuteInput {
+        /// Length of a row.
+        width: u32,
+    },
+    /// y = Σ gate · what its expert made of it. Reads \[rows, gates, places\] writes \[y\].
+    Combine {
+        /// Length of a row.
+        width: u32,
+    },
+    /// B of [`Formula::Combine`]. Reads \[dy, rows, gates, places\] writes \[drows, dgates\].
+    CombineInput {
+        /// Length of a row.
+        width: u32,
+    },
+    /// y = x·W, each row with the W of its expert. Reads \[x, w\] writes \[y\]. Rows lie as they have
+    /// arrived: member by member, of each expert by expert.
+    Grouped {
+        /// Columns of x.
+        inputs: u32,
+        /// Columns of y.
+        outputs: u32,
+    },
+    /// B of [`Formula::Grouped`]. Reads \[dy, w\] writes \[dx\].
+    GroupedInput {
+        /// Columns of x.
+        inputs: u32,
+        /// Columns of y.
+        outputs: u32,
+    },
+    /// W of [`Formula::Grouped`]. Reads \[x, dy\] updates \[dw\].
+    GroupedWeight {
+        /// Columns of x.
+        inputs: u32,
+        /// Columns of y.
+        outputs: u32,
+    },
 
     /// GELU, tanh form. Reads \[x\] writes \[y\].
     Gelu,

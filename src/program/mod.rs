@@ -13,25 +13,29 @@
 //!   Ops of one stream run in order; across streams, dependencies order them. The
 //!   [`Builder`] derives them from what ops read and write.
 //! - An **exchange** is one call of a collective with its plan of transfers.
+//! - A **routing** is a decision that is made while the program runs and that sizes go by: which tokens go to
+//!   which experts.
 //!
 //! Everything is kept in flat arrays: a large program has millions of ops.
 
 mod builder;
 mod exchange;
 mod formula;
+mod routing;
 mod view;
 
 pub use crate::collective::Reduction;
 pub use builder::{Builder, ExchangeSpec, InstructionSpec, OpSpec, Part};
-pub use exchange::{Exchange, Folded, Participant};
+pub use exchange::{Exchange, Folded, Participant, RoutedExchange};
 pub use formula::{Format, Formula, OptimizerRule, OuterRule, Packing};
+pub use routing::{Arrivals, ArrivalsAt, Routing};
 pub use view::petgraph_view;
 
 use std::ops::Range;
 
 use crate::compute::Kernel;
 use crate::ids::{
-    BufferId, CollectiveId, Id, IdVec, KernelId, LayerId, MicroBatch, OpId, Rank, SlotId, Stage,
+    BufferId, CollectiveId, Id, IdVec, KernelId, LayerId, MicroBatch, OpId, Rank, RoutingId, SlotId, Stage,
 };
 use crate::trace::{Activity, MemoryUse, Stream};
 use crate::units::Bytes;
@@ -46,6 +50,8 @@ pub struct Program {
     buffers: IdVec<BufferId, Buffer>,
     exchanges: IdVec<CollectiveId, Exchange>,
     kernels: IdVec<KernelId, Kernel>,
+    routings: IdVec<RoutingId, Routing>,
+    arrivals: Vec<ArrivalsAt>,
     successors: Rows,
     predecessors: Vec<u32>,
     /// By op, the buffers that it touches.
@@ -97,6 +103,8 @@ pub struct Instruction {
     pub formula: Formula,
     /// What it costs; nothing when another instruction's kernel already includes it.
     pub kernel: Option<KernelId>,
+    /// The rows that its kernel goes by, where that is written for as many as there nominally are.
+    pub arrivals: Option<Arrivals>,
     operands: u32,
     reads: u16,
     writes: u16,
@@ -119,6 +127,8 @@ pub struct Buffer {
     /// Whether ops use it in the order in which they happen to run, which is what a server's weights are
     /// for.
     pub shared: bool,
+    /// The rows that its size goes by, where it is written for as many as there nominally are.
+    pub arrivals: Option<Arrivals>,
     /// How many ops use it, which is when a step-lived one is freed.
     pub users: u32,
 }
@@ -179,6 +189,16 @@ impl Program {
     /// The distinct kernels; instructions name them.
     pub fn kernels(&self) -> &IdVec<KernelId, Kernel> {
         &self.kernels
+    }
+
+    /// The decisions that sizes go by.
+    pub fn routings(&self) -> &IdVec<RoutingId, Routing> {
+        &self.routings
+    }
+
+    /// Whose arrivals they are.
+    pub fn arrivals(&self, arrivals: Arrivals) -> ArrivalsAt {
+        self.arrivals[arrivals.0.get() as usize - 1]
     }
 
     /// The ops that wait for `op` (those later in its own stream need no entry).

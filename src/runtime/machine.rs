@@ -11,7 +11,7 @@ use crate::runtime::critical::CriticalPath;
 use crate::runtime::folded::FoldedTimes;
 use crate::runtime::memory::Memory;
 use crate::runtime::step::Step;
-use crate::runtime::{Interpreter, NoValues, Stall};
+use crate::runtime::{Interpreter, Stall};
 use crate::trace::{Activity, Listener};
 use crate::units::{Bandwidth, SimDuration, SimTime};
 
@@ -189,18 +189,18 @@ impl<'a> Machine<'a> {
         Ok(outcome)
     }
 
-    /// Runs a program as [`run`](Self::run) does, without computing anything, and tells which chain of
-    /// ops decided how long it took.
+    /// Runs a program as [`run`](Self::run) does, and tells which chain of ops decided how long it took.
     ///
     /// # Errors
     /// As [`run`](Self::run).
     pub fn explain(
         &mut self,
         program: &Program,
+        interpreter: &mut dyn Interpreter,
         listener: &mut dyn Listener,
     ) -> Result<(Outcome, CriticalPath), Stall> {
         let start = self.now;
-        let (outcome, path) = Step::new(self, program, &mut NoValues, listener, start).explained()?;
+        let (outcome, path) = Step::new(self, program, interpreter, listener, start).explained()?;
         self.now = outcome.end;
         Ok((outcome, path))
     }

@@ -25,20 +25,20 @@ impl Memory {
             if let Some(slot) = buffer.slot
                 && self.kept.insert(slot)
             {
-                self.allocate(buffer, now, listener);
+                self.allocate(buffer, buffer.bytes, now, listener);
             }
         }
     }
 
-    pub(super) fn allocate(&mut self, buffer: &Buffer, now: SimTime, listener: &mut dyn Listener) {
+    pub(super) fn allocate(&mut self, buffer: &Buffer, size: Bytes, now: SimTime, listener: &mut dyn Listener) {
         let bytes = &mut self.in_use[buffer.rank][buffer.usage as usize];
-        *bytes += buffer.bytes;
+        *bytes += size;
         listener.memory(MemoryChange { rank: buffer.rank, at: now, usage: buffer.usage, now: *bytes });
     }
 
-    pub(super) fn free(&mut self, buffer: &Buffer, now: SimTime, listener: &mut dyn Listener) {
+    pub(super) fn free(&mut self, buffer: &Buffer, size: Bytes, now: SimTime, listener: &mut dyn Listener) {
         let bytes = &mut self.in_use[buffer.rank][buffer.usage as usize];
-        *bytes -= buffer.bytes;
+        *bytes -= size;
         listener.memory(MemoryChange { rank: buffer.rank, at: now, usage: buffer.usage, now: *bytes });
     }
 }

@@ -9,6 +9,7 @@ mod critical;
 mod folded;
 mod machine;
 mod memory;
+mod routed;
 mod stall;
 mod step;
 
@@ -16,8 +17,11 @@ pub use critical::{CriticalPath, PathLink, Spent};
 pub use machine::{Activities, Dispatch, LinkChange, Machine, Outcome, Supposition};
 pub use stall::Stall;
 
-use crate::ids::{BufferId, OpId};
+use std::sync::Arc;
+
+use crate::ids::{BufferId, OpId, RoutingId};
 use crate::program::Program;
+use crate::trace::Routed;
 
 /// What ops mean, called in simulated order.
 ///
@@ -31,6 +35,11 @@ pub trait Interpreter {
     fn finish(&mut self, program: &Program, op: OpId);
     /// Nobody will use this buffer again.
     fn free(&mut self, buffer: BufferId);
+    /// How tokens were sent to experts; asked when every member of the routing has decided. Who computes nothing
+    /// and assumes nothing spreads them evenly.
+    fn routed(&mut self, program: &Program, routing: RoutingId) -> Arc<Routed> {
+        Arc::new(program.routings()[routing].even())
+    }
 }
 
 /// Computes nothing: for runs that are only timed.

@@ -8,10 +8,11 @@ use rustc_hash::FxHashMap;
 use crate::collective::Member;
 use crate::engine::{EventClass, EventQueue};
 use crate::ids::{CollectiveId, FlowId, Id, IdVec, LinkId, OpId, TransferId};
-use crate::program::{Action, Exchange, Folded, Formula, Instruction, Op, Program};
+use crate::program::{Action, Buffer, Exchange, Folded, Formula, Instruction, Op, Program};
 use crate::runtime::critical::{Causes, CriticalPath, HandOver};
 use crate::runtime::machine::{Costs, Machine, Outcome};
 use crate::runtime::memory::Liveness;
+use crate::runtime::routed::Known;
 use crate::runtime::{Interpreter, Stall};
 use crate::trace::{Activity, Arrow, Carried, Label, Lane, Listener, Span, Stream};
 use crate::units::{Bytes, Cycles, SimDuration, SimTime};
@@ -79,6 +80,7 @@ pub(super) struct Step<'m, 'a, 'p> {
     running: FxHashMap<CollectiveId, Running>,
     flows: FxHashMap<FlowId, OnItsWay>,
     liveness: Liveness,
+    known: Known,
     causes: Option<Causes>,
     ops_left: usize,
     processed: u64,
@@ -123,6 +125,7 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
             running: FxHashMap::default(),
             flows: FxHashMap::default(),
             liveness: Liveness::new(program),
+            known: Known::nothing(program),
             causes: None,
             ops_left: ops,
             processed: 0,
@@ -208,6 +211,7 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
         if self.ops_left > 0 {
             return Err(self.stall());
         }
+        self.known.tell(self.program, self.interpreter, self.listener);
         Ok(())
     }
 
@@ -286,8 +290,18 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
         };
         let (mut cycles, mut last, mut kernels) = (0, 0, 0);
         let instant = self.machine.supposition.instant.contains(self.program.ops()[op].activity);
-        for kernel in self.program.instructions(op).iter().filter_map(|instruction| instruction.kernel) {
-            last = if instant { 0 } else { self.costs.of(rank, kernel).cycles.0 };
+        for instruction in self.program.instructions(op) {
+            let Some(kernel) = instruction.kernel else { continue };
+            last = match instruction.arrivals {
+                _ if instant => 0,
+                None => self.costs.of(rank, kernel).cycles.0,
+                Some(arrivals) => {
+                    let rows = self.known.rows(self.program, arrivals, self.interpreter);
+                    let routing = &self.program.routings()[self.program.arrivals(arrivals).routing];
+                    let kernel = routing.kernel(&self.program.kernels()[kernel], rows);
+                    self.machine.compute.cost(&kernel, &device.spec).cycles.0
+                }
+            };
             cycles += last;
             kernels += 1;
         }
@@ -419,8 +433,8 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
             device(transfer.to),
             u64::from(transfer.channel),
         );
-        let bytes = exchange.plan.bytes_of(id, exchange.bytes);
-        let flow = exchange.plan.flow(id, exchange.bytes, &route, self.machine.topology);
+        let bytes = self.known.transfer(self.program, exchange, id, self.interpreter);
+        let flow = exchange.plan.flow_of(id, bytes, &route, self.machine.topology);
         let route = flow.route.clone();
         let flow = self.machine.network.start(self.now, flow);
         let on_its_way = OnItsWay { collective, transfer: id, route, bytes, left_at: self.now };
@@ -468,10 +482,19 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
         for buffer in self.program.touched(op) {
             let about = &self.program.buffers()[buffer];
             if about.slot.is_none() && self.liveness.first_use(buffer) {
-                self.machine.memory.allocate(about, self.now, self.listener);
+                let size = self.size_of(about);
+                self.machine.memory.allocate(about, size, self.now, self.listener);
             }
         }
         self.interpreter.begin(self.program, op);
+    }
+
+    /// How much memory a buffer takes, now that what it goes by has been decided.
+    fn size_of(&mut self, buffer: &Buffer) -> Bytes {
+        let Some(arrivals) = buffer.arrivals else { return buffer.bytes };
+        let (rows, _) = self.known.rows(self.program, arrivals, self.interpreter);
+        let routing = &self.program.routings()[self.program.arrivals(arrivals).routing];
+        Bytes(routing.scaled(buffer.bytes.get(), rows))
     }
 
     /// Tells everyone that an op has ended, frees what it was the last to use, and starts what waited.
@@ -480,7 +503,8 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
         for buffer in self.program.touched(op) {
             let about = &self.program.buffers()[buffer];
             if about.slot.is_none() && self.liveness.last_use(buffer) {
-                self.machine.memory.free(about, self.now, self.listener);
+                let size = self.size_of(about);
+                self.machine.memory.free(about, size, self.now, self.listener);
                 self.interpreter.free(buffer);
             }
         }
@@ -529,7 +553,11 @@ impl<'m, 'a, 'p> Step<'m, 'a, 'p> {
             Action::Compute(_) => (Bytes::ZERO, None),
             Action::Exchange(collective) => {
                 let exchange = &self.program.exchanges()[collective];
-                (exchange.bytes, Some(exchange.kind.name()))
+                let bytes = match exchange.routed {
+                    None => exchange.bytes,
+                    Some(_) => self.known.brought(self.program, exchange, id, self.interpreter),
+                };
+                (bytes, Some(exchange.kind.name()))
             }
         };
         let label = label_of(op, collective);

@@ -3,6 +3,10 @@
 //! The trace knows times, lanes and labels. It knows nothing of machines or neural networks beyond
 //! their identities, and it keeps nothing: listeners do.
 
+mod routed;
+
+pub use routed::Routed;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -319,6 +323,8 @@ pub trait Listener {
     fn carried(&mut self, _carried: Carried) {}
     /// A rank's memory changed.
     fn memory(&mut self, _change: MemoryChange) {}
+    /// A layer's tokens were sent to experts; told when the program has ended, in the order of the program.
+    fn routed(&mut self, _layer: Option<LayerId>, _routed: &Arc<Routed>) {}
 }
 
 /// Keeps everything: for short runs, figures and tests.

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 
 use crate::ids::{Rank, StepIndex};
 use crate::network::links_of;
-use crate::runtime::{Machine, NoValues};
+use crate::runtime::Machine;
 use crate::trace::{Activity, Label, Lane, Listener, MemoryChange, MemoryUse, Span};
 use crate::training::lower::lower;
+use crate::training::routing::Supposed;
 use crate::training::state::State;
 use crate::training::{Setup, TrainingFailure};
 use crate::units::{Bytes, SimDuration, SimTime};
@@ -55,7 +56,7 @@ pub fn tightest(setup: &Setup) -> Result<Tightest, TrainingFailure> {
     let mut machine = Machine::new(&plan.topology, plan.placement.clone(), setup.compute, network);
     machine.hand_over(plan.software.dispatch());
     let mut peaks = Peaks::default();
-    let ran = machine.run(&program, &mut NoValues, &mut peaks).map_err(TrainingFailure::Stall)?;
+    let ran = machine.run(&program, &mut Supposed::of(plan, StepIndex(0)), &mut peaks).map_err(TrainingFailure::Stall)?;
     let device = |rank: Rank| &plan.topology.devices()[plan.placement[rank]];
     let room = |rank: Rank, peak: &Peak| {
         i128::from(device(rank).spec.memory.capacity.get()) - i128::from(peak.total().get())

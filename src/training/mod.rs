@@ -14,6 +14,7 @@ pub mod memory;
 pub mod partition;
 pub mod recompute;
 pub mod recovery;
+pub mod routing;
 mod run;
 pub mod schedule;
 pub mod software;
@@ -32,9 +33,10 @@ use std::sync::Arc;
 use crate::collective::{AlgorithmSpec, CollectiveKind};
 use crate::hardware::{Precision, Topology};
 use crate::ids::{DeviceId, Id, IdVec, MicroBatch, Rank, Stage, StepIndex};
-use crate::model::{Model, Piece};
+use crate::model::{Held, Model, Parameter, Piece};
 use crate::numeric::optimizer::OptimizerSpec;
 use crate::parallel::{Axis, Coordinates, Mesh};
+use crate::rng::Seed;
 use crate::training::compression::{CompressionSpec, Scheme};
 use crate::training::recompute::Recompute;
 use crate::training::schedule::{PipelineShape, ScheduleSpec};
@@ -52,6 +54,8 @@ pub struct TrainingPlan {
     pub topology: Arc<Topology>,
     /// How many ranks each axis has.
     pub mesh: Mesh,
+    /// Ranks of the data axis, neighbours, that divide the experts of each layer among them.
+    pub expert: u32,
     /// Which device each rank is on.
     pub placement: IdVec<Rank, DeviceId>,
     /// Which pieces of the model each stage holds.
@@ -92,6 +96,8 @@ pub struct TrainingPlan {
     /// When each sample of the data is there, in the order in which they are trained on; nothing where all
     /// are from the start.
     pub input: Option<Arc<[SimTime]>>,
+    /// What is only assumed is drawn from it.
+    pub seed: Seed,
 }
 
 impl TrainingPlan {
@@ -227,6 +233,67 @@ impl TrainingPlan {
         if self.zero.shares() { self.zero.group.unwrap_or(self.mesh.data) } else { 1 }
     }
 
+    /// Replicas that share a parameter: of experts only those that hold the same ones.
+    pub fn sharers_of(&self, of_experts: bool) -> u32 {
+        if of_experts && self.expert > 1 && self.zero.shares() {
+            self.mesh.data / self.expert
+        } else {
+            self.sharers()
+        }
+    }
+
+    /// The ranks that share a parameter with `rank`, in order.
+    pub fn sharing_group_of(&self, rank: Rank, of_experts: bool) -> Vec<Rank> {
+        if !of_experts || self.expert == 1 {
+            return self.sharing_group(rank);
+        }
+        let at = (self.mesh.coordinates(rank).data % self.expert) as usize;
+        self.mesh.group(rank, Axis::Data).into_iter().skip(at).step_by(self.expert as usize).collect()
+    }
+
+    /// Which share of a parameter is a rank's.
+    pub fn share_of(&self, rank: Rank, of_experts: bool) -> u32 {
+        let data = self.mesh.coordinates(rank).data;
+        if of_experts && self.expert > 1 { data / self.expert } else { data % self.sharers() }
+    }
+
+    /// The ranks that hold together all experts of a layer, `rank` among them: neighbours along the data axis
+    /// (Rajbhandari et al., "DeepSpeed-MoE", ICML 2022, section 5.2; Megatron-Core likewise).
+    pub fn expert_group(&self, rank: Rank) -> Vec<Rank> {
+        let size = self.expert as usize;
+        let at = self.mesh.coordinates(rank).data as usize / size * size;
+        self.mesh.group(rank, Axis::Data)[at..at + size].to_vec()
+    }
+
+    /// Which part of each parameter a rank holds.
+    pub fn held(&self, rank: Rank) -> Held {
+        let at = self.mesh.coordinates(rank);
+        Held {
+            tensor: u64::from(at.tensor),
+            tensors: u64::from(self.mesh.tensor),
+            expert: u64::from(at.data % self.expert),
+            experts: u64::from(self.expert),
+        }
+    }
+
+    /// How many numbers of a parameter each rank holds.
+    pub fn held_elements(&self, parameter: &Parameter) -> u64 {
+        parameter.shard_elements(u64::from(self.mesh.tensor), u64::from(self.expert))
+    }
+
+    /// Whether the gradient of a parameter that tensor ranks hold whole is the sum of what each has seen: of its
+    /// own rows only, or of its own part of the experts.
+    pub fn sums_over_tensor(&self, parameter: &Parameter) -> bool {
+        self.mesh.tensor > 1
+            && parameter.is_replicated()
+            && (self.splits_rows() || parameter.seen_in_part)
+    }
+
+    /// Whether there is any such parameter.
+    pub fn sums_some_over_tensor(&self) -> bool {
+        self.splits_rows() || (self.mesh.tensor > 1 && self.model.experts().is_some())
+    }
+
     /// The ranks that share with `rank`, in order.
     pub fn sharing_group(&self, rank: Rank) -> Vec<Rank> {
         let sharers = self.sharers() as usize;
@@ -275,20 +342,22 @@ impl TrainingPlan {
     /// Flops of a step as the hardware does them: the model's, and what is computed again.
     pub fn hardware_flops(&self) -> f64 {
         let model = self.model.step_flops(self.global_batch());
-        let Model::Gpt(gpt) = &self.model else { return model };
+        let Some(gpt) = self.model.gpt() else { return model };
         let samples = self.global_batch();
         let pieces = self.model.pieces();
         let again = match self.recompute {
             Recompute::Selective => gpt.attention_flops(samples) * gpt.layers as f64,
             _ => {
                 let blocks = |held: &Range<usize>| {
-                    pieces[held.clone()].iter().filter(|piece| matches!(piece, Piece::Block(_))).count()
-                        as u32
+                    let held = pieces[held.clone()].iter();
+                    let blocks = held.filter_map(|piece| match piece {
+                        Piece::Block(layer) => Some(*layer),
+                        _ => None,
+                    });
+                    let repeated = blocks.zip(0..).filter(|(_, at)| self.recompute.repeats_block(*at));
+                    repeated.map(|(layer, _)| gpt.block_flops(samples, layer)).sum::<f64>()
                 };
-                let repeated =
-                    |blocks| (0..blocks).filter(|&at| self.recompute.repeats_block(at)).count() as u64;
-                let repeated: u64 = self.stages.iter().map(|held| repeated(blocks(held))).sum();
-                gpt.block_flops(samples) * repeated as f64
+                self.stages.iter().map(blocks).sum()
             }
         };
         model + again

@@ -90,6 +90,8 @@ pub fn piece_costs(plan: &TrainingPlan, compute: &dyn ComputeModel) -> Vec<Piece
     // A stage for each piece, on as many ranks as it takes, all of them the same device.
     let alone = TrainingPlan {
         mesh,
+        // All experts are here, and as many rows come as leave.
+        expert: 1,
         placement: (0..mesh.ranks()).map(|_| device).collect::<IdVec<Rank, DeviceId>>(),
         stages: (0..pieces as usize).map(|piece| piece..piece + 1).collect(),
         micro_batches: 1,
@@ -219,6 +221,7 @@ mod tests {
             sequence: 4,
             vocabulary: 8,
             ffn_hidden: None,
+            experts: None,
         };
         let model = Model::Gpt(gpt);
         let held = explicit_stages(&model, &[1, 3, 1], 3).unwrap();

@@ -13,12 +13,12 @@
 use std::sync::Arc;
 
 use crate::compute::ComputeModel;
-use crate::ids::{DeviceId, IdVec, Rank, StepIndex};
+use crate::ids::{DeviceId, IdVec, LayerId, Rank, StepIndex};
 use crate::network::{NetworkFidelity, links_of};
 use crate::numeric::values::{Saved, Values};
 use crate::parallel::Coordinates;
 use crate::runtime::Machine;
-use crate::trace::{Arrow, Carried, Listener, MemoryChange, Span};
+use crate::trace::{Arrow, Carried, Listener, MemoryChange, Routed, Span};
 use crate::training::disturbance::{Disturbances, Failure, Failures};
 use crate::training::run::{Programs, report_step, time_step};
 use crate::training::state::State;
@@ -214,7 +214,7 @@ impl<'s> Leg<'s> {
         let program = self.programs.of(&self.plan, &self.state, step)?;
         setup.disturbances.disturb(&mut self.machine, step, &program);
         let mut listener = Until { moment: failures.next(&self.plan), listener: observer.listener(step) };
-        let ran = time_step(&mut self.machine, &program, step, values.as_deref_mut(), &mut listener)?;
+        let ran = time_step(&self.plan, &mut self.machine, &program, step, values.as_deref_mut(), &mut listener)?;
         if let Some(failure) = failures.within(&self.plan, ran.end) {
             return Ok(Stepped::Failed(failure));
         }
@@ -373,5 +373,8 @@ impl Listener for Until<'_> {
         if !self.is_over(change.at) {
             self.listener.memory(change);
         }
+    }
+    fn routed(&mut self, layer: Option<LayerId>, routed: &Arc<Routed>) {
+        self.listener.routed(layer, routed);
     }
 }

@@ -8,12 +8,13 @@ use crate::ids::StepIndex;
 use crate::network::NetworkModel;
 use crate::numeric::values::Values;
 use crate::program::Program;
-use crate::runtime::{Interpreter, Machine, NoValues, Outcome, Stall};
+use crate::runtime::{Interpreter, Machine, Outcome, Stall};
 use crate::trace::{Activity, Label, Lane, Listener, Span, Stream};
 use crate::training::TrainingPlan;
 use crate::training::asynchronous::{Applied, run_asynchronous};
 use crate::training::lower::{Deadlock, lower, lower_evaluation};
 use crate::training::recovery::{Checkpointed, Interruption};
+use crate::training::routing::Supposed;
 use crate::training::state::State;
 use crate::training::sync::SyncAction;
 use crate::units::{Bytes, SimDuration, SimTime};
@@ -178,7 +179,7 @@ pub fn run_from(
         let began = machine.now();
         let listener = observer.listener(step);
         wait_for_input(plan, &mut machine, step, listener);
-        let ran = time_step(&mut machine, &program, step, values.as_deref_mut(), listener)?;
+        let ran = time_step(plan, &mut machine, &program, step, values.as_deref_mut(), listener)?;
         let ran = Outcome { start: began, ..ran };
         let report = report_step((plan, state), step, ran, values.as_deref_mut(), observer)?;
         observer.step(&report);
@@ -208,18 +209,20 @@ fn wait_for_input(plan: &TrainingPlan, machine: &mut Machine, step: StepIndex, l
 
 /// Runs a step, and computes it where there are values.
 pub(super) fn time_step(
+    plan: &TrainingPlan,
     machine: &mut Machine,
     program: &Program,
     step: StepIndex,
     values: Option<&mut Values>,
     listener: &mut dyn Listener,
 ) -> Result<Outcome, TrainingFailure> {
+    let mut supposed = Supposed::of(plan, step);
     let interpreter: &mut dyn Interpreter = match values {
         Some(values) => {
             values.begin_step(step);
             values
         }
-        None => &mut NoValues,
+        None => &mut supposed,
     };
     machine.run(program, interpreter, listener).map_err(TrainingFailure::Stall)
 }

@@ -142,7 +142,7 @@ impl ParameterBytes {
 /// that is larger than they are.
 pub(super) fn low_rank_of(plan: &TrainingPlan, parameter: &Parameter) -> Option<(u64, u64, u64)> {
     let Scheme::LowRank { rank } = plan.compression.scheme() else { return None };
-    let (rows, columns) = parameter.shard_shape(u64::from(plan.mesh.tensor));
+    let (rows, columns) = parameter.shard_shape(u64::from(plan.mesh.tensor), u64::from(plan.expert));
     let rank = u64::from(rank).min(rows).min(columns);
     (rank * (rows + columns) < rows * columns).then_some((rows, columns, rank))
 }
@@ -219,17 +219,18 @@ impl State {
     }
 
     fn add(&mut self, plan: &TrainingPlan, rank: Rank, copy: u32, parameter: Parameter) -> ParameterSlots {
-        let elements = parameter.shard_elements(u64::from(plan.mesh.tensor));
+        let elements = plan.held_elements(&parameter);
         let widths = ParameterBytes::of(plan);
         let zero = plan.zero;
-        let piece = elements.div_ceil(u64::from(plan.sharers()));
+        let sharers = plan.sharers_of(parameter.of_experts);
+        let (shares, piece) = (sharers > 1, elements.div_ceil(u64::from(sharers)));
         let mut slot = |elements: u64, bytes: u64, usage| {
             self.slots.push(Slot { rank, elements, bytes: Bytes(elements * bytes), usage })
         };
-        let weight = (!zero.shares_weights()).then(|| slot(elements, widths.weight, MemoryUse::Parameters));
+        let weight = (!zero.shares_weights() || !shares).then(|| slot(elements, widths.weight, MemoryUse::Parameters));
         let gradient =
-            (!zero.shares_gradients()).then(|| slot(elements, widths.gradient, MemoryUse::Gradients));
-        let share = zero.shares().then(|| Share {
+            (!zero.shares_gradients() || !shares).then(|| slot(elements, widths.gradient, MemoryUse::Gradients));
+        let share = shares.then(|| Share {
             elements: piece,
             // Where the weights are held whole, the share is a view of them (or the master copy, which
             // is counted with the optimiser) and takes no room of its own.
@@ -279,7 +280,6 @@ impl State {
     ) -> IdVec<SlotId, Vec<f32>> {
         let mut values: IdVec<SlotId, Vec<f32>> =
             self.slots.iter().map(|slot| vec![0.0; slot.elements as usize]).collect();
-        let tensor = u64::from(plan.mesh.tensor);
         for piece in plan.model.pieces() {
             for (position, parameter) in plan.model.parameters(piece).iter().enumerate() {
                 let whole = weights(parameter);
@@ -290,10 +290,9 @@ impl State {
                             kept.for_each(|slot| values[slot].clone_from(&whole));
                             continue;
                         }
-                        let shard = u64::from(plan.mesh.coordinates(rank).tensor);
-                        let held = parameter.shard(&whole, shard, tensor);
+                        let held = parameter.shard(&whole, plan.held(rank));
                         if let Some(share) = slots.share {
-                            let index = plan.mesh.coordinates(rank).data % plan.sharers();
+                            let index = plan.share_of(rank, parameter.of_experts);
                             let start = (u64::from(index) * share.elements) as usize;
                             let mine = held.iter().skip(start).take(share.elements as usize);
                             let mine = mine.copied().chain(std::iter::repeat(0.0));
@@ -347,12 +346,15 @@ impl State {
         let pieces = plan.model.pieces();
         let mut numbers = Vec::new();
         for (stage, held) in plan.stages.enumerate() {
-            let ranks = plan.cell_ranks(replica, 0, stage);
+            // What a replica does not hold of the experts, its neighbours do.
+            let first = replica / plan.expert * plan.expert;
             for &piece in &pieces[held.clone()] {
                 for (position, parameter) in plan.model.parameters(piece).into_iter().enumerate() {
-                    let shards: Vec<Vec<f32>> =
-                        ranks.iter().map(|&rank| shard(rank, piece, position)).collect();
-                    let whole = parameter.whole(&shards);
+                    let holders =
+                        if parameter.of_experts { first..first + plan.expert } else { replica..replica + 1 };
+                    let ranks = holders.flat_map(|replica| plan.cell_ranks(replica, 0, stage));
+                    let shards: Vec<Vec<f32>> = ranks.map(|rank| shard(rank, piece, position)).collect();
+                    let whole = parameter.whole(&shards, plan.mesh.tensor as usize);
                     numbers.push((parameter, whole));
                 }
             }
@@ -375,7 +377,7 @@ impl State {
         if slots.share.is_none() {
             return values.slot(slots.stepped()).to_vec();
         }
-        let sharers = plan.sharing_group(rank).into_iter();
+        let sharers = plan.sharing_group_of(rank, slots.parameter.of_experts).into_iter();
         let mut shard: Vec<f32> =
             sharers.flat_map(|rank| values.slot(self.of(rank, piece)[position].stepped())).copied().collect();
         shard.truncate(slots.elements as usize);
@@ -405,7 +407,10 @@ impl State {
         let whole = |pick: &dyn Fn(&ParameterSlots) -> SlotId| {
             let gathered = |rank, piece: Piece, position: usize| {
                 let slots = &self.of(rank, piece)[position];
-                let sharers = if slots.share.is_some() { plan.sharing_group(rank) } else { vec![rank] };
+                let sharers = match slots.share {
+                    Some(_) => plan.sharing_group_of(rank, slots.parameter.of_experts),
+                    None => vec![rank],
+                };
                 let pieces = sharers.into_iter().map(|rank| &numbers[pick(&self.of(rank, piece)[position])]);
                 let mut shard: Vec<f32> = pieces.flatten().copied().collect();
                 shard.truncate(slots.elements as usize);
@@ -439,10 +444,9 @@ impl State {
         parameter: &Parameter,
         whole: &[f32],
     ) -> Vec<f32> {
-        let at = plan.mesh.coordinates(rank);
-        let held = parameter.shard(whole, u64::from(at.tensor), u64::from(plan.mesh.tensor));
+        let held = parameter.shard(whole, plan.held(rank));
         let Some(share) = slots.share else { return held };
-        let start = (u64::from(at.data % plan.sharers()) * share.elements) as usize;
+        let start = (u64::from(plan.share_of(rank, parameter.of_experts)) * share.elements) as usize;
         let mine = held.into_iter().skip(start).take(share.elements as usize);
         mine.chain(std::iter::repeat(0.0)).take(share.elements as usize).collect()
     }

@@ -30,6 +30,7 @@ use crate::model::{Gpt, Model};
 use crate::network::{NetworkSpec, links_of};
 use crate::numeric::optimizer::OptimizerSpec;
 use crate::parallel::Mesh;
+use crate::rng::Seed;
 use crate::training::compression::CompressionSpec;
 use crate::training::recompute::Recompute;
 use crate::training::schedule::{Interleaved, ScheduleSpec};
@@ -237,6 +238,8 @@ impl TrainRow {
             optimizer: OptimizerSpec::from_name("adam").expect("a listed optimiser"),
             clip: Some(1.0),
             input: None,
+            expert: 1,
+            seed: Seed(1),
         };
         plan.schedule.admits(plan.shape())?;
         Ok(plan)
@@ -257,6 +260,7 @@ impl TrainRow {
             sequence: self.sequence,
             vocabulary: self.vocabulary.unwrap_or(51_200).next_multiple_of(128 * tensor),
             ffn_hidden: self.ffn_hidden,
+            experts: None,
         }))
     }
 

@@ -8,6 +8,7 @@ mod dependencies;
 mod diagnostics;
 mod disturbances;
 mod door;
+mod experts;
 mod folding;
 mod house;
 mod kernels;

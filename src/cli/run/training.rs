@@ -94,7 +94,7 @@ fn explained(
         network: &*scenario.network,
         disturbances: &scenario.disturbances,
     };
-    why::explain(&run, report).map(Some)
+    why::explain(&run, report, &record.routed[record.median_step()].went).map(Some)
 }
 
 /// Trains a scenario under a progress line; what had been recorded stands if it fails.

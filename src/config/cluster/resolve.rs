@@ -19,7 +19,6 @@ use crate::config::cluster::file::{ClusterFile, Jobs, MachineChoice, TrainedKeys
 use crate::config::diagnostic::Diagnostic;
 use crate::config::{Diagnostics, Locations, Source, locate};
 use crate::hardware::Topology;
-use crate::model::Model;
 
 mod jobs;
 
@@ -237,7 +236,12 @@ impl Check<'_> {
                 self.wrong(&path(key), format!("`{key}` is at least 1"), "");
             }
         }
-        if let Model::Gpt(gpt) = &keys.model {
+        if let Some(gpt) = keys.model.gpt() {
+            if gpt.experts.is_some() {
+                let why = "models with experts are not trained in a cluster yet";
+                self.wrong(&path("model.moe"), why, "use `model: {gpt: …}`");
+                return;
+            }
             let tensor = u64::from(keys.tensor.max(1));
             let sizes =
                 [gpt.layers, gpt.hidden, gpt.heads, gpt.sequence, gpt.vocabulary, gpt.ffn()].contains(&0);

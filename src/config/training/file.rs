@@ -189,6 +189,8 @@ pub struct Parallel {
     pub pipeline: u32,
     /// Tensor ranks.
     pub tensor: u32,
+    /// Replicas that divide the experts of each layer among them.
+    pub expert: u32,
     /// Whether tensor ranks also split the rows between their regions.
     pub sequence_parallel: bool,
     /// What replicas hold together: ZeRO's stages, FSDP, HSDP.
@@ -211,6 +213,7 @@ impl Default for Parallel {
             data: 1,
             pipeline: 1,
             tensor: 1,
+            expert: 1,
             sequence_parallel: false,
             zero: Zero::default(),
             partition: Partition::Even,

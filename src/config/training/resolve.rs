@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::collective::Collective;
+use crate::collective::{Collective, CollectiveKind};
 use crate::compute::ComputeSpec;
 use crate::config::check::{Check, divisors};
 use crate::config::preparation;
@@ -14,7 +14,7 @@ use crate::config::training::file::{Data, Fold, TrainingFile};
 use crate::config::{Diagnostics, Locations, locate};
 use crate::hardware::{Precision, Topology};
 use crate::ids::{DeviceId, Id, IdVec, Rank, Stage};
-use crate::model::Model;
+use crate::model::{Assumed, Capacity, Experts, Gpt, Model, Moe};
 use crate::network::{NetworkModel, NetworkSpec, links_of};
 use crate::numeric::batches::Batches;
 use crate::numeric::values::Values;
@@ -102,6 +102,7 @@ pub fn resolve_on(
         tensor: file.parallel.tensor,
     };
     let servers = file.parallel.sync.server().map_or(0, |server| server.servers);
+    check.experts(&file);
     check.mesh(&file, mesh, servers, topology.as_deref());
     let stages = check.stages(&file);
     let computed = [Precision::F32, Precision::Bf16, Precision::F16, Precision::F8];
@@ -122,6 +123,7 @@ pub fn resolve_on(
         model: file.model.clone(),
         topology,
         mesh,
+        expert: file.parallel.expert,
         placement,
         stages,
         micro_batch,
@@ -141,6 +143,7 @@ pub fn resolve_on(
         optimizer: file.training.optimizer.clone(),
         clip: file.training.gradient_clipping,
         input: prepared.as_ref().map(|outcome| outcome.ready().into()),
+        seed: file.seed,
     };
     check.policies(&plan, &file);
     if !check.mistakes.is_empty() {
@@ -202,6 +205,16 @@ fn folds(plan: &TrainingPlan) -> bool {
     plan.mesh.ranks() > plan.mesh.pipeline
         && plan.placement.iter().all(alike)
         && !["gossip", "parameter_server"].contains(&plan.sync.name())
+        && spreads_evenly(plan)
+}
+
+/// Whether every rank's experts have as much to do.
+fn spreads_evenly(plan: &TrainingPlan) -> bool {
+    let tokens = plan.micro_batch * plan.model.tokens_per_sample();
+    plan.model.experts().is_none_or(|experts| {
+        let divides = (tokens * experts.top_k).is_multiple_of(experts.count);
+        experts.room(tokens).is_some() || (experts.routing == Assumed::Even && divides)
+    })
 }
 
 impl TrainingScenario {
@@ -239,28 +252,35 @@ impl TrainingScenario {
 impl Check<'_> {
     pub(in crate::config) fn model(&mut self, model: &Model) {
         match model {
-            Model::Gpt(gpt) => {
-                let sizes = [
+            Model::Gpt(gpt) | Model::Moe(Moe(gpt)) => {
+                let (kind, ffn) = if gpt.experts.is_some() { ("moe", "ffn") } else { ("gpt", "ffn_hidden") };
+                let mut sizes = vec![
                     ("layers", gpt.layers),
                     ("hidden", gpt.hidden),
                     ("heads", gpt.heads),
                     ("sequence", gpt.sequence),
                     ("vocabulary", gpt.vocabulary),
-                    ("ffn_hidden", gpt.ffn()),
+                    (ffn, gpt.ffn()),
                 ];
+                if let Some(experts) = &gpt.experts {
+                    sizes.extend([("experts", experts.count), ("every", experts.every)]);
+                }
                 for (name, size) in sizes {
                     if size == 0 || size > u64::from(u32::MAX) {
                         self.wrong(
-                            &format!("model.gpt.{name}"),
+                            &format!("model.{kind}.{name}"),
                             format!("`{name}` is a number from 1 to 4294967295, not {size}"),
                             "",
                         );
                     }
                 }
+                if let Some(experts) = &gpt.experts {
+                    self.routing(experts, gpt.layers);
+                }
                 if gpt.heads > 0 && !gpt.hidden.is_multiple_of(gpt.heads) {
                     let fits = divisors(gpt.hidden);
                     self.wrong(
-                        "model.gpt.heads",
+                        &format!("model.{kind}.heads"),
                         format!("{} heads do not divide a hidden width of {}", gpt.heads, gpt.hidden),
                         &format!("these would: {fits}"),
                     );
@@ -276,6 +296,88 @@ impl Check<'_> {
                     self.wrong("model.linear.start", "a linear map has at least one weight", "");
                 }
             }
+        }
+    }
+
+    /// How experts are chosen.
+    fn routing(&mut self, experts: &Experts, layers: u64) {
+        let Experts { count, top_k, capacity, auxiliary_loss, every, routing } = *experts;
+        if top_k == 0 || top_k > count {
+            let why = format!("each token meets from 1 to {count} experts, not {top_k}");
+            self.wrong("model.moe.top_k", why, "Mixtral has `top_k: 2`, Switch Transformers `top_k: 1`");
+        }
+        if every > layers {
+            let why = format!("every {every}th block has experts, and there are {layers}");
+            self.wrong("model.moe.every", why, "`every: 1` gives all blocks experts");
+        }
+        if matches!(capacity, Capacity::Factor(factor) if !(factor > 0.0 && factor.is_finite())) {
+            let why = "a capacity factor is a positive number";
+            self.wrong("model.moe.capacity_factor", why, "GShard takes 2, Switch Transformers 1.25; or `dropless`");
+        }
+        if !(auxiliary_loss >= 0.0 && auxiliary_loss.is_finite()) {
+            let why = "the coefficient of the load-balancing loss is a number from nought up";
+            self.wrong("model.moe.auxiliary_loss", why, "Switch Transformers take 0.01");
+        }
+        if matches!(routing, Assumed::Zipf(exponent) if !(0.0..=8.0).contains(&exponent)) {
+            let why = "the exponent of Zipf's law is from 0 to 8";
+            self.wrong("model.moe.routing.zipf", why, "`1` is Zipf's own");
+        }
+    }
+
+    /// Whether replicas can divide experts among them as they are asked to.
+    fn experts(&mut self, file: &TrainingFile) {
+        let (parallel, key) = (&file.parallel, "parallel.expert");
+        let (expert, data) = (parallel.expert, parallel.data);
+        if expert == 0 {
+            self.wrong(key, "`expert` is at least 1", "");
+            return;
+        }
+        let Some(experts) = file.model.experts() else {
+            if expert > 1 {
+                self.wrong(key, "this model has no experts to divide", "use `model: {moe: …}`, or `expert: 1`");
+            }
+            return;
+        };
+        if parallel.sync.server().is_some() {
+            let why = "workers of parameter servers go on by themselves, and experts are gone through together";
+            self.wrong("parallel.sync", why, "use `sync: all_reduce`");
+        }
+        let tokens = training_rows(file);
+        if tokens.saturating_mul(experts.top_k) > MOST_ROWS && file.numeric {
+            let why = format!("a micro-batch of {tokens} tokens has more rows than are counted exactly");
+            self.wrong("training.micro_batch", why, "make it smaller, or set `numeric: false`");
+        }
+        if file.numeric && experts.routing != Assumed::Even {
+            self.notes.push(
+                "tokens go where the router sends them: `routing` holds only where nothing is computed".to_owned(),
+            );
+        }
+        if expert == 1 {
+            return;
+        }
+        if !data.is_multiple_of(expert) {
+            let why = format!("{expert} neighbours that hold the experts together do not divide {data} replicas");
+            self.wrong(key, why, &format!("these would: {}", divisors(u64::from(data))));
+        }
+        if !experts.count.is_multiple_of(u64::from(expert)) {
+            let why = format!("{expert} ranks do not divide {} experts", experts.count);
+            self.wrong(key, why, &format!("these would: {}", divisors(experts.count)));
+        }
+        if parallel.sync.name() != "all_reduce" && parallel.sync.server().is_none() {
+            let why = format!("replicas that divide experts step as one, which `{}` does not", parallel.sync.name());
+            self.wrong("parallel.sync", why, "use `sync: all_reduce`, or `expert: 1`");
+        }
+        if parallel.compression.name() != "none" {
+            let why = "gradients of experts that replicas divide are not compressed yet";
+            self.wrong("parallel.compression", why, "use `compression: none`, or `expert: 1`");
+        }
+        if parallel.zero.shares() && parallel.zero.group.is_some_and(|group| group != data) {
+            let why = "groups of replicas that share are not combined with experts that replicas divide yet";
+            self.wrong("parallel.zero", why, "leave `group` out, or use `expert: 1`");
+        }
+        if file.checkpoint.as_ref().is_some_and(|keys| keys.elastic) {
+            let why = "a replica that leaves would take experts with it";
+            self.wrong("checkpoint.elastic", why, "use `elastic: false`, or `expert: 1`");
         }
     }
 
@@ -344,8 +446,9 @@ impl Check<'_> {
 
     fn tensor(&mut self, model: &Model, tensor: u64) {
         let shares: Vec<(&str, u64)> = match model {
-            Model::Gpt(gpt) => {
-                vec![("heads", gpt.heads), ("vocabulary", gpt.vocabulary), ("ffn_hidden", gpt.ffn())]
+            Model::Gpt(gpt) | Model::Moe(Moe(gpt)) => {
+                let ffn = if gpt.experts.is_some() { "ffn" } else { "ffn_hidden" };
+                vec![("heads", gpt.heads), ("vocabulary", gpt.vocabulary), (ffn, gpt.ffn())]
             }
             Model::Mlp(_) => vec![("mlp layers (they are not split)", 1)],
             Model::Linear(linear) => vec![("weights", linear.start.len() as u64)],
@@ -381,7 +484,7 @@ impl Check<'_> {
             let why = "input that comes late is not combined with disturbances, checkpoints or parameter servers yet";
             self.wrong("preparation", why, "leave one of them out");
         }
-        let Model::Gpt(gpt) = &file.model else {
+        let Some(gpt) = file.model.gpt() else {
             self.wrong("data", "only a gpt learns from sequences of tokens", "");
             return None;
         };
@@ -400,7 +503,7 @@ impl Check<'_> {
             let made = outcome.prepared.vocabulary;
             let why =
                 format!("the preparation makes {made} different tokens, the model knows {}", gpt.vocabulary);
-            self.wrong("model.gpt.vocabulary", why, "");
+            self.wrong(&format!("model.{}.vocabulary", kind_of(gpt)), why, "");
         }
         self.notes.push(format!(
             "{} sequences are prepared in {} by {} workers while they are trained on; the held-out loss is theirs",
@@ -438,10 +541,10 @@ impl Check<'_> {
 
     fn data(&mut self, file: &TrainingFile) -> Option<LoadedData> {
         match (&file.model, &file.data) {
-            (Model::Gpt(gpt), Data::Cicero | Data::Text(_) | Data::Path(_)) => {
+            (Model::Gpt(gpt) | Model::Moe(Moe(gpt)), Data::Cicero | Data::Text(_) | Data::Path(_)) => {
                 if gpt.vocabulary != 256 {
                     self.wrong(
-                        "model.gpt.vocabulary",
+                        &format!("model.{}.vocabulary", kind_of(gpt)),
                         format!(
                             "text is read byte by byte, which takes a vocabulary of 256, not {}",
                             gpt.vocabulary
@@ -495,7 +598,7 @@ impl Check<'_> {
             }
             (model, _) => {
                 let fits = match model {
-                    Model::Gpt(_) => "a gpt learns from `cicero` or `{path: FILE}`",
+                    Model::Gpt(_) | Model::Moe(_) => "a gpt learns from `cicero` or `{path: FILE}`",
                     Model::Mlp(_) => "an mlp learns from `wine`",
                     Model::Linear(_) => "a linear map learns from `{points: {x: [[…]], y: […]}}`",
                 };
@@ -584,6 +687,14 @@ impl Check<'_> {
                 return;
             }
         }
+        if plan.expert > 1 {
+            let group = plan.expert_group(Rank(0)).into_iter().map(|rank| plan.placement[rank]);
+            let (kind, bytes) = (CollectiveKind::AllToAll, plan.bucket);
+            let call = Collective { kind, bytes, group: group.collect() };
+            if let Err(why) = plan.algorithm.admits(&call, &plan.topology) {
+                self.wrong("parallel.collective", why, "");
+            }
+        }
     }
 
     /// Whether the replicas are of a kind that servers can serve.
@@ -632,7 +743,7 @@ impl Check<'_> {
     /// What members of registries ask of the rest.
     fn policies(&mut self, plan: &TrainingPlan, file: &TrainingFile) {
         let rows = plan.micro_batch * plan.model.tokens_per_sample();
-        if plan.splits_rows() && !matches!(plan.model, Model::Gpt(_)) {
+        if plan.splits_rows() && plan.model.gpt().is_none() {
             self.wrong("parallel.sequence_parallel", "only a gpt has rows that tensor ranks can split", "");
         } else if plan.splits_rows() && !rows.is_multiple_of(u64::from(plan.mesh.tensor)) {
             let tensor = plan.mesh.tensor;
@@ -658,6 +769,21 @@ impl Check<'_> {
             }
         }
     }
+}
+
+/// The key of a transformer.
+fn kind_of(gpt: &Gpt) -> &'static str {
+    if gpt.experts.is_some() { "moe" } else { "gpt" }
+}
+
+/// Whole numbers up to here are exact in `f32`, which places of rows are kept in.
+const MOST_ROWS: u64 = 1 << 24;
+
+/// Tokens of a micro-batch.
+fn training_rows(file: &TrainingFile) -> u64 {
+    let replicas = u64::from(file.parallel.data.max(1));
+    let samples = file.training.micro_batch.unwrap_or(file.training.global_batch / replicas);
+    samples.saturating_mul(file.model.tokens_per_sample())
 }
 
 /// Stages of one copy of the model, over all pipeline ranks.

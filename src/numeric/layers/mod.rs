@@ -14,6 +14,7 @@
 pub mod attention;
 pub mod cross_entropy;
 pub mod embedding;
+pub mod experts;
 pub mod gelu;
 pub mod layer_norm;
 pub mod linear;

@@ -1,17 +1,19 @@
 //! The report of a training run: summary, table, figures, trace and page.
 
+mod experts;
 mod figures;
 mod recovered;
 mod summary;
 mod table;
 mod why;
 
+pub use experts::ExpertRows;
 pub use recovered::Recovered;
 pub use summary::{BytesMoved, TrainingSummary};
 pub use table::{describe, table};
 pub use why::Why;
 
-use crate::metrics::{Breakdown, Part, TrainingRecord};
+use crate::metrics::{Breakdown, ExpertUse, Part, TrainingRecord};
 use crate::report::figure::{Hue, Svg};
 use crate::report::html::{Block, Section, page};
 use crate::report::perfetto;
@@ -92,6 +94,16 @@ fn drawn(plan: &TrainingPlan, record: &TrainingRecord, explanation: Option<&Expl
         "A step of each rank, median or mean. Communication counts where no computation hides it.".into(),
         Some(figures::breakdown(&record.typical_step(plan.steps_differ()))),
     );
+    if let Some(used) = ExpertUse::of(record, plan) {
+        let caption = "A token counts once for each expert that it meets; what an expert had no room for passed it \
+                       by in the residual stream.";
+        add("experts", "Tokens of each expert", caption.into(), Some(experts::tokens(&used)));
+        let caption = "Dark experts of a layer had more to do than the others in the last step.";
+        add("expert_layers", "Tokens by layer and expert", caption.into(), Some(experts::layers(&used)));
+        let caption = "The busiest expert of a layer over the mean of its experts, mean over layers; and the \
+                       load-balancing loss before its coefficient.";
+        add("expert_balance", "Load of experts from step to step", caption.into(), experts::balance(&used));
+    }
     add(
         "waterfall",
         "Why a step takes as long as it does",

@@ -6,9 +6,9 @@ use indexmap::IndexMap;
 use serde::Serialize;
 
 use crate::ids::Rank;
-use crate::metrics::{Part, TrainingRecord};
+use crate::metrics::{ExpertUse, Part, TrainingRecord};
 use crate::report::training::recovered::FailureRow;
-use crate::report::training::{Recovered, Why};
+use crate::report::training::{ExpertRows, Recovered, Why};
 use crate::trace::MemoryUse;
 use crate::training::TrainingPlan;
 use crate::training::why::Explanation;
@@ -62,6 +62,9 @@ pub struct TrainingSummary {
     /// How many gradients were how stale when parameter servers applied them: entry n counts those that n
     /// others had come before since their weights were pulled. Null where replicas step together.
     pub staleness: Option<Vec<u64>>,
+    /// How experts were used; absent in a model without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub experts: Option<ExpertRows>,
     /// Payload bytes of the whole run: `collectives` by kind, `links` by class (each hop counts).
     pub bytes_moved: BytesMoved,
     /// What checkpoints and failures cost; absent in a run without either.
@@ -124,6 +127,7 @@ impl TrainingSummary {
             held_out_losses: held_out(record),
             step_ends_s: record.steps.iter().map(|step| step.end.seconds()).collect(),
             staleness: record.applied.as_ref().map(|applied| histogram(&applied.staleness)),
+            experts: ExpertUse::of(record, plan).as_ref().map(ExpertRows::of),
             bytes_moved: bytes_moved(plan, record),
             recovery: None,
             why: None,

@@ -59,6 +59,9 @@ pub fn table(summary: &TrainingSummary, explanation: Option<&Explanation>) -> St
     if let Some((step, loss)) = summary.held_out_losses.iter().flatten().last() {
         row("held-out loss", format!("{loss:.4} after step {}", step + 1));
     }
+    for (name, value) in summary.experts.iter().flat_map(crate::report::training::ExpertRows::rows) {
+        row(&name, value);
+    }
     if let Some(counts) = &summary.staleness {
         let all: u64 = counts.iter().sum();
         let sum: u64 = counts.iter().zip(0..).map(|(count, stale)| count * stale).sum();
@@ -100,6 +103,11 @@ pub fn describe(plan: &TrainingPlan, notes: &[String]) -> String {
         ("compression".to_owned(), plan.compression.name().to_owned()),
         ("topology".to_owned(), plan.topology.name().to_owned()),
     ];
+    if let Some(experts) = plan.model.experts() {
+        let each = experts.count / u64::from(plan.expert);
+        let held = format!("{} a layer, {each} on each of {} neighbours along data", experts.count, plan.expert);
+        rows.insert(2, ("experts".to_owned(), held));
+    }
     for (stage, pieces) in plan.stages.enumerate() {
         let held = &plan.model.pieces()[pieces.clone()];
         let (first, last) = (held.first().expect("a piece"), held.last().expect("a piece"));

@@ -30,7 +30,7 @@ impl Lowering<'_> {
                 (inputs, outputs, layer.index() + 1 < mlp.layers().len())
             }
             Model::Linear(linear) => (linear.start.len() as u64 / u64::from(self.plan.mesh.tensor), 1, false),
-            Model::Gpt(_) => panic!("a GPT has no dense pieces"),
+            Model::Gpt(_) | Model::Moe(_) => panic!("a GPT has no dense pieces"),
         }
     }
 

@@ -6,13 +6,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::collective::{AlgorithmSpec, Collective, CollectiveKind, CommPlan, Member};
+use crate::collective::{AlgorithmSpec, Block, Collective, CollectiveKind, CommPlan, Member, blocks};
 use crate::compute::Kernel;
 use crate::hardware::Precision;
-use crate::ids::{BufferId, CollectiveId, DeviceId, IdVec, MicroBatch, OpId, Rank, SlotId, Stage};
+use crate::ids::{
+    BufferId, CollectiveId, DeviceId, IdVec, MicroBatch, OpId, Rank, RoutingId, SlotId, Stage,
+};
 use crate::model::Piece;
 use crate::program::{
-    Builder, ExchangeSpec, Folded, Formula, InstructionSpec, OpLabel, OpSpec, Part, Program, Reduction,
+    Arrivals, ArrivalsAt, Builder, ExchangeSpec, Folded, Formula, InstructionSpec, OpLabel, OpSpec, Part,
+    Program, Reduction, RoutedExchange, Routing,
 };
 use crate::trace::{Activity, MemoryUse, Stream};
 use crate::training::TrainingPlan;
@@ -22,6 +25,9 @@ use crate::units::Bytes;
 
 /// The transfers of a call and, where ranks are folded, the groups that they stand for.
 type Planned = (Arc<CommPlan>, Option<Arc<Folded>>);
+
+/// Buffers at hand for some of a piece's parameters, by their position.
+type AtHand = Vec<Option<BufferId>>;
 
 pub(super) struct Emitter<'a> {
     plan: &'a TrainingPlan,
@@ -36,8 +42,10 @@ pub(super) struct Emitter<'a> {
     label: OpLabel,
     plans: BTreeMap<(&'static str, Bytes, Vec<Rank>), Planned>,
     /// Weights that replicas share, gathered for their next use, and gradients of one micro-batch.
-    gathered: BTreeMap<(Rank, Piece), Vec<BufferId>>,
-    fresh: BTreeMap<(Rank, Piece), Vec<BufferId>>,
+    gathered: BTreeMap<(Rank, Piece), AtHand>,
+    fresh: BTreeMap<(Rank, Piece), AtHand>,
+    /// The blocks that the transfers of an all-to-all carry, by its plan.
+    blocks: BTreeMap<usize, Arc<[Vec<Block>]>>,
     last: IdVec<Rank, Option<OpId>>,
 }
 
@@ -57,6 +65,7 @@ impl<'a> Emitter<'a> {
             plans: BTreeMap::new(),
             gathered: BTreeMap::new(),
             fresh: BTreeMap::new(),
+            blocks: BTreeMap::new(),
             last: IdVec::filled(None, ranks),
         }
     }
@@ -139,7 +148,7 @@ impl<'a> Emitter<'a> {
         let slots = self.state.of(rank, piece);
         let gathered = self.gathered.get(&(rank, piece)).cloned();
         let fresh = self.fresh.get(&(rank, piece)).cloned();
-        let of = |held: &Option<Vec<BufferId>>, at: usize| held.as_ref().map(|held| held[at]);
+        let of = |held: &Option<AtHand>, at: usize| held.as_ref()?.get(at).copied().flatten();
         let buffers = slots.iter().enumerate().map(|(at, slots)| ParameterBuffers {
             weight: slots.weight.map(|slot| self.slot(slot)).or(of(&gathered, at)).expect("weights at hand"),
             gradient: slots.gradient.map(|slot| self.slot(slot)).or(of(&fresh, at)),
@@ -147,14 +156,14 @@ impl<'a> Emitter<'a> {
         buffers.collect()
     }
 
-    /// The weights of a piece are in these buffers until they are gathered anew.
-    pub(super) fn gathered(&mut self, rank: Rank, piece: Piece, buffers: Vec<BufferId>) {
-        self.gathered.insert((rank, piece), buffers);
+    /// The weight of a piece's parameter is in this buffer until it is gathered anew.
+    pub(super) fn gathered(&mut self, rank: Rank, piece: Piece, position: usize, buffer: BufferId) {
+        put(self.gathered.entry((rank, piece)).or_default(), position, buffer);
     }
 
-    /// The gradients of a piece go to these buffers from now on.
-    pub(super) fn fresh_gradients(&mut self, rank: Rank, piece: Piece, buffers: Vec<BufferId>) {
-        self.fresh.insert((rank, piece), buffers);
+    /// The gradient of a piece's parameter goes to this buffer from now on.
+    pub(super) fn fresh_gradient(&mut self, rank: Rank, piece: Piece, position: usize, buffer: BufferId) {
+        put(self.fresh.entry((rank, piece)).or_default(), position, buffer);
     }
 
     /// The compute op of a rank that came last.
@@ -234,7 +243,11 @@ impl<'a> Emitter<'a> {
         reads: &[BufferId],
         updates: &[BufferId],
     ) {
-        let instruction = spec(formula, kernel, reads, &[], updates);
+        self.weight_instruction(rank, spec(formula, kernel, reads, &[], updates));
+    }
+
+    /// Adds a weight gradient that is written out.
+    pub(super) fn weight_instruction(&mut self, rank: Rank, instruction: InstructionSpec) {
         if self.put_off {
             self.taken_off.push((rank, instruction));
         } else {
@@ -261,7 +274,7 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    fn flush_pending(&mut self, rank: Rank) {
+    pub(super) fn flush_pending(&mut self, rank: Rank) {
         let instructions = std::mem::take(&mut self.pending[rank]);
         if !instructions.is_empty() {
             let op = OpSpec { rank, stream: Stream::Compute, activity: self.activity, label: self.label };
@@ -361,11 +374,68 @@ impl<'a> Emitter<'a> {
             bytes,
             plan,
             folded,
+            routed: None,
             stream,
             activity,
             label,
             parts,
         })
+    }
+
+    /// Tokens on their way to experts, or back: buffers of rows of `width` numbers, of which a part of `bytes` is
+    /// for each member when they are spread evenly. Weight gradients that have gathered run meanwhile.
+    pub(super) fn exchange_tokens(
+        &mut self,
+        (routing, back): (RoutingId, bool),
+        width: u64,
+        group: &[Rank],
+        parts: Vec<Part>,
+    ) {
+        let kind = CollectiveKind::AllToAll;
+        let elements = self.elements(parts[0].reads[0]);
+        let bytes = self.plan.precision.bytes_of(elements);
+        let (plan, folded) = self.plan_of(kind, bytes, group);
+        // A plan is kept as long as the emitter, so its address names it.
+        let key = Arc::as_ptr(&plan) as usize;
+        let members = group.len() as u32;
+        let blocks = self.blocks.entry(key).or_insert_with(|| blocks(&plan, members).into()).clone();
+        let row = self.plan.precision.bytes_of(width);
+        let label = OpLabel { name: if back { "combine" } else { "dispatch" }, ..self.label };
+        self.builder.exchange(ExchangeSpec {
+            kind,
+            reduction: Reduction::Sum,
+            bytes,
+            plan,
+            folded,
+            routed: Some(RoutedExchange { routing, back, row, blocks }),
+            stream: Stream::Tensor,
+            activity: Activity::ExpertComm,
+            label,
+            parts,
+        });
+    }
+
+    /// A decision of a group which tokens go to which experts.
+    pub(super) fn routing(&mut self, routing: Routing) -> RoutingId {
+        self.builder.routing(Routing { label: self.label, ..routing })
+    }
+
+    /// The rows that arrive at a member of a routing.
+    pub(super) fn arrivals(&mut self, routing: RoutingId, member: u32) -> Arrivals {
+        self.builder.arrivals(ArrivalsAt { routing, member })
+    }
+
+    /// A buffer in the precision of activations whose size goes by rows that arrive; `elements` is what it has
+    /// when there are as many as there nominally are.
+    pub(super) fn arriving(&mut self, rank: Rank, elements: u64, arrivals: Arrivals) -> BufferId {
+        let buffer = self.activation(rank, elements);
+        self.builder.sized_by(buffer, arrivals);
+        buffer
+    }
+
+    /// Which micro-batch the ops are about.
+    pub(super) fn micro_batch(&self) -> Option<MicroBatch> {
+        self.label.micro_batch
     }
 
     /// Sends what each rank of a cell holds to the same tensor rank of another stage; returns the
@@ -407,7 +477,18 @@ impl<'a> Emitter<'a> {
         let kind = CollectiveKind::SendReceive;
         let (plan, folded) = self.plan_of(kind, bytes, &[from.rank, into.rank]);
         let (reduction, parts) = (Reduction::Sum, vec![from, into]);
-        let spec = ExchangeSpec { kind, reduction, bytes, plan, folded, stream, activity, label, parts };
+        let spec = ExchangeSpec {
+            kind,
+            reduction,
+            bytes,
+            plan,
+            folded,
+            routed: None,
+            stream,
+            activity,
+            label,
+            parts,
+        };
         self.builder.send(spec)
     }
 
@@ -479,12 +560,20 @@ impl ParameterBuffers {
     }
 }
 
-fn spec(
+pub(super) fn spec(
     formula: Formula,
     kernel: Option<Kernel>,
     reads: &[BufferId],
     writes: &[BufferId],
     updates: &[BufferId],
 ) -> InstructionSpec {
-    InstructionSpec { formula, kernel, reads: reads.into(), writes: writes.into(), updates: updates.into() }
+    let (reads, writes, updates) = (reads.into(), writes.into(), updates.into());
+    InstructionSpec { formula, kernel, arrivals: None, reads, writes, updates }
+}
+
+fn put(at_hand: &mut AtHand, position: usize, buffer: BufferId) {
+    if at_hand.len() <= position {
+        at_hand.resize(position + 1, None);
+    }
+    at_hand[position] = Some(buffer);
 }

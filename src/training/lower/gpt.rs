@@ -17,10 +17,11 @@
 use crate::compute::{Kernel, Pass};
 use crate::hardware::Precision;
 use crate::ids::{BufferId, Rank};
-use crate::model::{Gpt, Model, Piece};
+use crate::model::{Gpt, Piece};
 use crate::program::{Formula, Reduction};
 use crate::trace::{Activity, MemoryUse};
 use crate::training::lower::emit::ParameterBuffers;
+use crate::training::lower::experts::ExpertsSaved;
 use crate::training::lower::{Cell, Lowering, PerRank, Saved, kernels};
 use crate::training::recompute::Recompute;
 use crate::units::Bytes;
@@ -29,7 +30,14 @@ use crate::units::Bytes;
 #[derive(Debug, Clone)]
 pub(super) struct BlockSaved {
     attention: Vec<AttentionSaved>,
-    mlp: Vec<MlpSaved>,
+    mlp: AfterAttention,
+}
+
+/// What the second half of a block keeps.
+#[derive(Debug, Clone)]
+enum AfterAttention {
+    Mlp(Vec<MlpSaved>),
+    Experts(Vec<ExpertsSaved>),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -53,9 +61,9 @@ struct MlpSaved {
 
 /// What a norm keeps: its input, its output (the next map's input) and two numbers a row.
 #[derive(Debug, Clone, Copy)]
-struct NormSaved {
+pub(super) struct NormSaved {
     x: BufferId,
-    n: BufferId,
+    pub(super) n: BufferId,
     statistics: BufferId,
 }
 
@@ -81,8 +89,7 @@ mod block {
 
 impl Lowering<'_> {
     fn gpt(&self) -> &Gpt {
-        let Model::Gpt(gpt) = &self.plan.model else { panic!("only a GPT has blocks") };
-        gpt
+        self.plan.model.gpt().expect("only a GPT has blocks")
     }
 
     fn hidden(&self) -> u64 {
@@ -95,7 +102,7 @@ impl Lowering<'_> {
     }
 
     /// Into a tensor-parallel region: every rank needs every row.
-    fn enter(&mut self, cell: &Cell, n: PerRank) -> PerRank {
+    pub(super) fn enter(&mut self, cell: &Cell, n: PerRank) -> PerRank {
         if !self.plan.splits_rows() {
             return n;
         }
@@ -104,7 +111,7 @@ impl Lowering<'_> {
     }
 
     /// Out of a tensor-parallel region: partial sums meet, whole or each rank its own rows.
-    fn leave(&mut self, cell: &Cell, partial: PerRank) -> PerRank {
+    pub(super) fn leave(&mut self, cell: &Cell, partial: PerRank) -> PerRank {
         if !self.plan.splits_rows() {
             self.emitter.reduce_tensor(cell, &partial, self.plan.precision, Reduction::Sum);
             return partial;
@@ -174,7 +181,73 @@ impl Lowering<'_> {
         let x = self.add_to_stream(cell, piece, block::OUTPUT + 1, &x, &p);
         let (p, mlp) = self.mlp_forward(cell, piece, &x);
         let x = self.add_to_stream(cell, piece, block::DOWN + 1, &x, &p);
+        let mlp = AfterAttention::Mlp(mlp);
         (x, Saved::Block(Box::new(BlockSaved { attention, mlp })))
+    }
+
+    /// The same of a block with experts, which replicas go through together.
+    pub(super) fn expert_block_forward(
+        &mut self,
+        cells: &[Cell],
+        piece: Piece,
+        streams: &[PerRank],
+    ) -> (Vec<PerRank>, Vec<Saved>) {
+        let (mut between, mut attention) = (Vec::new(), Vec::new());
+        for (cell, x) in cells.iter().zip(streams) {
+            let (p, saved) = self.attention_forward(cell, piece, x);
+            between.push(self.add_to_stream(cell, piece, block::OUTPUT + 1, x, &p));
+            attention.push(saved);
+        }
+        let (made, experts) = self.experts_forward(cells, piece, &between);
+        let mut out = Vec::new();
+        for ((cell, x), p) in cells.iter().zip(&between).zip(&made) {
+            out.push(self.add_unbiased(cell, x, p));
+        }
+        let saved = attention.into_iter().zip(experts).map(|(attention, experts)| {
+            let mlp = AfterAttention::Experts(experts);
+            Saved::Block(Box::new(BlockSaved { attention, mlp }))
+        });
+        (out, saved.collect())
+    }
+
+    pub(super) fn expert_block_backward(
+        &mut self,
+        cells: &[Cell],
+        piece: Piece,
+        streams: Vec<PerRank>,
+        saved: Vec<Saved>,
+    ) -> Vec<PerRank> {
+        let saved = if matches!(saved[0], Saved::Input(_)) {
+            let inputs: Vec<PerRank> = saved
+                .into_iter()
+                .map(|saved| match saved {
+                    Saved::Input(x) => x,
+                    _ => unreachable!("replicas keep the same"),
+                })
+                .collect();
+            let ranks: Vec<Rank> = cells.iter().flat_map(|cell| cell.ranks.clone()).collect();
+            let activity = self.emitter.activity(&ranks, Activity::Recompute);
+            let (_, saved) = self.expert_block_forward(cells, piece, &inputs);
+            self.emitter.activity(&ranks, activity);
+            saved
+        } else {
+            saved
+        };
+        let (mut attention, mut experts) = (Vec::new(), Vec::new());
+        for saved in saved {
+            let Saved::Block(saved) = saved else { unreachable!("a block keeps what a block keeps") };
+            let BlockSaved { attention: of_attention, mlp: AfterAttention::Experts(of_experts) } = *saved else {
+                unreachable!("a block with experts")
+            };
+            attention.push(of_attention);
+            experts.push(of_experts);
+        }
+        let streams = self.experts_backward(cells, piece, streams, &experts);
+        let mut out = Vec::new();
+        for ((cell, dx), saved) in cells.iter().zip(streams).zip(&attention) {
+            out.push(self.attention_backward(cell, piece, dx, saved));
+        }
+        out
     }
 
     /// Goes through a block a second time for what the first time did not keep.
@@ -193,7 +266,8 @@ impl Lowering<'_> {
         dx: PerRank,
         saved: &BlockSaved,
     ) -> PerRank {
-        let dx = self.mlp_backward(cell, piece, dx, &saved.mlp);
+        let AfterAttention::Mlp(mlp) = &saved.mlp else { unreachable!("replicas go through experts together") };
+        let dx = self.mlp_backward(cell, piece, dx, mlp);
         self.attention_backward(cell, piece, dx, &saved.attention)
     }
 
@@ -512,7 +586,7 @@ impl Lowering<'_> {
     }
 
     /// A norm on every rank of a cell, with the parameters that begin at `first`.
-    fn norms_forward(&mut self, cell: &Cell, piece: Piece, first: usize, x: &PerRank) -> Vec<NormSaved> {
+    pub(super) fn norms_forward(&mut self, cell: &Cell, piece: Piece, first: usize, x: &PerRank) -> Vec<NormSaved> {
         let mut norms = Vec::new();
         for (index, &rank) in cell.ranks.iter().enumerate() {
             let w = self.emitter.parameters(rank, piece);
@@ -532,7 +606,7 @@ impl Lowering<'_> {
     }
 
     /// Gradient of a norm's input; where a residual stream passes by it, its gradient is added.
-    fn norm_backward(
+    pub(super) fn norm_backward(
         &mut self,
         cell: &Cell,
         piece: Piece,
@@ -637,6 +711,19 @@ impl Lowering<'_> {
             // The dropped-out sum's mask, which the backward pass reads.
             self.eager_pass(rank, elements, 0, 1, Precision::I8);
             self.emitter.run(rank, Formula::AddBias, kernel, &[x[index], p[index], b.weight], &[y], &[]);
+            out.push(y);
+        }
+        out
+    }
+
+    /// x + p, where nothing has a bias.
+    fn add_unbiased(&mut self, cell: &Cell, x: &PerRank, p: &PerRank) -> PerRank {
+        let elements = self.own_rows() * self.hidden();
+        let mut out = PerRank::new();
+        for (index, &rank) in cell.ranks.iter().enumerate() {
+            let y = self.emitter.activation(rank, elements);
+            let kernel = kernels::elementwise(elements, 2, 1, 1, self.plan.precision);
+            self.emitter.run(rank, Formula::Add, kernel, &[x[index], p[index]], &[y], &[]);
             out.push(y);
         }
         out

@@ -78,6 +78,11 @@ pub(super) fn norm(rows: u64, width: u64, backward: bool, precision: Precision) 
     Some(Kernel::Norm { rows, width, precision, pass: pass(backward) })
 }
 
+/// A router's softmax and its choice of the likeliest, in f32, forward or backward.
+pub(super) fn router(rows: u64, experts: u64, backward: bool) -> Option<Kernel> {
+    Some(Kernel::Softmax { rows, width: experts, precision: Precision::F32, pass: pass(backward) })
+}
+
 /// Something done to each element.
 pub(super) fn elementwise(
     elements: u64,

@@ -8,6 +8,7 @@ mod asynchronous;
 mod compression;
 mod dense;
 mod emit;
+mod experts;
 mod gossip;
 mod gpt;
 mod kernels;
@@ -19,7 +20,9 @@ pub use asynchronous::{APPLY, PULL, lower_asynchronous, turn};
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::ids::{BufferId, IdVec, MicroBatch, OpId, PipelineRank, Rank, SlotId, Stage, StepIndex};
+use crate::ids::{
+    BufferId, IdVec, MicroBatch, OpId, PipelineRank, Rank, RoutingId, SlotId, Stage, StepIndex,
+};
 use crate::model::Piece;
 use crate::program::{Formula, InstructionSpec, Program};
 use crate::trace::{Activity, MemoryUse};
@@ -124,6 +127,9 @@ struct Lowering<'a> {
     piece_ends: IdVec<Rank, Vec<Option<OpId>>>,
     /// Each replica's share of summed gradients, where it lives for a step, by the slot it is for.
     reduced: BTreeMap<SlotId, BufferId>,
+    /// Which tokens of a micro-batch go to which experts of a piece: decided once for the replicas from this one
+    /// on that hold the experts together.
+    routings: BTreeMap<(u32, Piece, MicroBatch), RoutingId>,
     begun: BTreeMap<Rank, ()>,
     weight_passes_left: IdVec<Stage, u32>,
     /// Buckets of each stage that were packed before its backward pass had ended.
@@ -148,6 +154,7 @@ impl<'a> Lowering<'a> {
             put_off: BTreeMap::new(),
             piece_ends: IdVec::filled(Vec::new(), plan.placement.len()),
             reduced: BTreeMap::new(),
+            routings: BTreeMap::new(),
             begun: BTreeMap::new(),
             weight_passes_left: IdVec::filled(plan.micro_batches, plan.stages.len()),
             sent_early: IdVec::filled(0, plan.stages.len()),
@@ -248,6 +255,15 @@ impl<'a> Lowering<'a> {
             blocks += u32::from(is_block);
             self.emitter.piece(piece);
             self.gather_weights(cells, piece);
+            if self.has_experts(piece) {
+                let (next, keep) = self.expert_block_forward(cells, piece, &streams);
+                let inputs = std::mem::replace(&mut streams, next);
+                for ((saved, keep), input) in saved.iter_mut().zip(keep).zip(inputs) {
+                    saved.push(if again { Saved::Input(input) } else { keep });
+                }
+                self.end_of_piece(cells, false);
+                continue;
+            }
             for (at, cell) in cells.iter().enumerate() {
                 let x = std::mem::take(&mut streams[at]);
                 let input = again.then(|| x.clone());
@@ -321,11 +337,14 @@ impl<'a> Lowering<'a> {
             self.emitter.piece(piece);
             self.gather_weights(cells, piece);
             self.begin_gradients(cells, piece);
-            for (at, cell) in cells.iter().enumerate() {
-                let keep = saved[at].pop().expect("as many pieces backward as forward");
-                let dx = std::mem::take(&mut streams[at]);
-                streams[at] = self.piece_backward(cell, piece, dx, keep);
-            }
+            let keep = saved.iter_mut().map(|saved| saved.pop().expect("as many pieces backward as forward"));
+            let keep: Vec<Saved> = keep.collect();
+            streams = if self.has_experts(piece) {
+                self.expert_block_backward(cells, piece, streams, keep)
+            } else {
+                let each = cells.iter().zip(streams).zip(keep);
+                each.map(|((cell, dx), keep)| self.piece_backward(cell, piece, dx, keep)).collect()
+            };
             self.end_of_piece(cells, last_pass && self.plan.replicas() > 1);
             self.share_gradients(cells, piece);
             if last_pass && !split && self.packs() {
@@ -412,7 +431,7 @@ impl<'a> Lowering<'a> {
     /// Numbers of an input row that one rank holds.
     fn input_columns(&self) -> u64 {
         match &self.plan.model {
-            crate::model::Model::Gpt(_) => 1,
+            crate::model::Model::Gpt(_) | crate::model::Model::Moe(_) => 1,
             crate::model::Model::Mlp(mlp) => mlp.inputs,
             crate::model::Model::Linear(linear) => {
                 linear.start.len() as u64 / u64::from(self.plan.mesh.tensor)

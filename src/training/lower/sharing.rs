@@ -19,13 +19,15 @@ impl Lowering<'_> {
             return;
         }
         let ahead = self.plan.zero.prefetch as usize;
-        for group in self.sharing_groups(cells) {
+        for (group, of_experts) in self.sharing_groups(cells) {
             let members = self.plan.simulated(&group);
-            let parts: Vec<Part> = members.iter().map(|&rank| self.gathering(rank, piece)).collect();
+            let parts: Vec<Part> =
+                members.iter().map(|&rank| self.gathering(rank, piece, of_experts)).collect();
             if parts[0].reads.is_empty() {
                 continue;
             }
-            let bytes = self.padded_bytes(group[0], piece, ParameterBytes::of(self.plan).weight());
+            let width = ParameterBytes::of(self.plan).weight();
+            let bytes = self.padded_bytes(members[0], piece, of_experts, width);
             let label = self.label("gather weights", cells[0].stage);
             let exchange = self.emitter.exchange(
                 CollectiveKind::AllGather,
@@ -44,15 +46,24 @@ impl Lowering<'_> {
     }
 
     /// A rank's part in gathering a piece: it brings its shares and gets whole weights.
-    fn gathering(&mut self, rank: Rank, piece: Piece) -> Part {
+    fn gathering(&mut self, rank: Rank, piece: Piece, of_experts: bool) -> Part {
         let width = ParameterBytes::of(self.plan).weight();
         let (mut reads, mut writes) = (Vec::new(), Vec::new());
-        for slots in self.emitter.state().of(rank, piece) {
+        for (at, slots) in self.emitter.state().of(rank, piece).iter().enumerate() {
+            if !self.travels(slots, of_experts) {
+                continue;
+            }
             reads.push(self.emitter.slot(slots.stepped()));
-            writes.push(self.emitter.bytes_buffer(rank, slots.elements, width, MemoryUse::Parameters));
+            let whole = self.emitter.bytes_buffer(rank, slots.elements, width, MemoryUse::Parameters);
+            self.emitter.gathered(rank, piece, at, whole);
+            writes.push(whole);
         }
-        self.emitter.gathered(rank, piece, writes.clone());
         Part { rank, reads, writes }
+    }
+
+    /// Whether a parameter is shared, and by the replicas that share experts or by those that share the rest.
+    fn travels(&self, slots: &ParameterSlots, of_experts: bool) -> bool {
+        slots.share.is_some() && (slots.parameter.of_experts && self.plan.expert > 1) == of_experts
     }
 
     /// Stages 2 and 3: the gradients of a micro-batch begin at nothing.
@@ -62,17 +73,21 @@ impl Lowering<'_> {
         }
         let width = ParameterBytes::of(self.plan).gradient();
         for &rank in cells.iter().flat_map(|cell| &cell.ranks) {
-            let elements: Vec<u64> =
-                self.emitter.state().of(rank, piece).iter().map(|slots| slots.elements).collect();
-            let fresh: Vec<BufferId> = elements
-                .iter()
-                .map(|&count| self.emitter.bytes_buffer(rank, count, width, MemoryUse::Gradients))
+            let slots = self.emitter.state().of(rank, piece).iter().enumerate();
+            let shared: Vec<(usize, u64)> = slots
+                .filter(|(_, slots)| slots.gradient.is_none())
+                .map(|(at, slots)| (at, slots.elements))
                 .collect();
+            let mut fresh = Vec::new();
+            for &(at, count) in &shared {
+                let gradient = self.emitter.bytes_buffer(rank, count, width, MemoryUse::Gradients);
+                self.emitter.fresh_gradient(rank, piece, at, gradient);
+                fresh.push(gradient);
+            }
             if !fresh.is_empty() {
-                let kernel = kernels::fill(elements.iter().sum());
+                let kernel = kernels::fill(shared.iter().map(|(_, count)| count).sum());
                 self.emitter.run(rank, Formula::Zero, kernel, &[], &fresh, &[]);
             }
-            self.emitter.fresh_gradients(rank, piece, fresh);
         }
     }
 
@@ -82,19 +97,21 @@ impl Lowering<'_> {
         if !self.plan.zero.shares_gradients() {
             return;
         }
-        if self.plan.splits_rows() {
+        if self.plan.sums_some_over_tensor() {
             self.sum_common_of(cells, piece);
         }
-        for group in self.sharing_groups(cells) {
-            let bucket: Vec<(Piece, usize)> =
-                (0..self.emitter.state().of(group[0], piece).len()).map(|at| (piece, at)).collect();
+        for (group, of_experts) in self.sharing_groups(cells) {
+            let first = self.plan.simulated(&group)[0];
+            let slots = self.emitter.state().of(first, piece).iter().enumerate();
+            let shared = slots.filter(|(_, slots)| self.travels(slots, of_experts));
+            let bucket: Vec<(Piece, usize)> = shared.map(|(at, _)| (piece, at)).collect();
             if bucket.is_empty() {
                 continue;
             }
             let shares = self.reduce_scatter(&group, cells[0].stage, &bucket);
             for (rank, shares) in self.plan.simulated(&group).into_iter().zip(shares) {
                 let state = self.emitter.state();
-                let kept = state.of(rank, piece).iter().filter_map(|slots| slots.share?.gradient);
+                let kept = bucket.iter().filter_map(|&(_, at)| state.of(rank, piece)[at].share?.gradient);
                 let kept: Vec<BufferId> = kept.map(|slot| self.emitter.slot(slot)).collect();
                 let elements = shares.iter().map(|&share| self.emitter.elements(share)).sum();
                 let kernel = kernels::elementwise(elements, 2, 1, 1, crate::hardware::Precision::F32);
@@ -105,7 +122,7 @@ impl Lowering<'_> {
 
     /// Stage 1: the gradients of a bucket are summed, and each replica gets its share.
     pub(super) fn scatter_bucket(&mut self, stage: Stage, bucket: &Bucket) {
-        for group in self.stage_groups(stage) {
+        for group in self.stage_groups(stage, self.is_of_experts(stage, bucket)) {
             let shares = self.reduce_scatter(&group, stage, bucket);
             for (rank, shares) in self.plan.simulated(&group).into_iter().zip(shares) {
                 for (&(piece, at), share) in bucket.iter().zip(shares) {
@@ -153,7 +170,7 @@ impl Lowering<'_> {
             return;
         }
         let width = ParameterBytes::of(self.plan).gradient();
-        let of_first_group = self.stage_groups(stage).into_iter().take(self.plan.mesh.tensor as usize);
+        let of_first_group = self.stage_groups(stage, false).into_iter().take(self.plan.mesh.tensor as usize);
         let firsts: Vec<Rank> = self.plan.simulated(&of_first_group.flatten().collect::<Vec<_>>());
         for first in firsts {
             let ranks = self.plan.same_share(first);
@@ -202,7 +219,7 @@ impl Lowering<'_> {
     /// Stages 1 and 2: stepped shares become whole weights in every replica.
     pub(super) fn gather_stepped(&mut self, stage: Stage, bucket: &Bucket) {
         let width = ParameterBytes::of(self.plan).weight();
-        for group in self.stage_groups(stage) {
+        for group in self.stage_groups(stage, self.is_of_experts(stage, bucket)) {
             let part = |lowering: &mut Self, rank: Rank| {
                 let (mut reads, mut writes) = (Vec::new(), Vec::new());
                 for &(piece, at) in bucket {
@@ -223,23 +240,41 @@ impl Lowering<'_> {
         }
     }
 
-    /// The sharing groups among the ranks of cells, one for each tensor rank and group of replicas.
-    fn sharing_groups(&self, cells: &[Cell]) -> Vec<Vec<Rank>> {
+    /// The sharing groups among the ranks of cells, one for each tensor rank and group of replicas; and those
+    /// that share experts, where that are others.
+    fn sharing_groups(&self, cells: &[Cell]) -> Vec<(Vec<Rank>, bool)> {
+        let group = |cell: &Cell, of_experts: bool| {
+            let plan = self.plan;
+            let group = move |&rank: &Rank| (plan.sharing_group_of(rank, of_experts), of_experts);
+            cell.ranks.iter().map(group).collect::<Vec<_>>()
+        };
         let leads = cells.iter().step_by(self.plan.sharers() as usize);
-        leads.flat_map(|cell| cell.ranks.iter().map(|&rank| self.plan.sharing_group(rank))).collect()
+        let mut groups: Vec<_> = leads.flat_map(|cell| group(cell, false)).collect();
+        if self.plan.sharers_of(true) > 1 && self.plan.expert > 1 {
+            groups.extend(cells.iter().take(self.plan.expert as usize).flat_map(|cell| group(cell, true)));
+        }
+        groups
     }
 
-    fn stage_groups(&self, stage: Stage) -> Vec<Vec<Rank>> {
-        let replicas = (0..self.plan.simulated_replicas()).step_by(self.plan.sharers() as usize);
-        let leads =
-            replicas.flat_map(|replica| self.plan.simulated(&self.plan.cell_ranks(replica, 0, stage)));
-        leads.map(|rank| self.plan.sharing_group(rank)).collect()
+    fn stage_groups(&self, stage: Stage, of_experts: bool) -> Vec<Vec<Rank>> {
+        let of_experts = of_experts && self.plan.expert > 1;
+        let replicas = 0..self.plan.simulated_replicas();
+        let leads: Vec<u32> = if of_experts {
+            replicas.take(self.plan.expert as usize).collect()
+        } else {
+            replicas.step_by(self.plan.sharers() as usize).collect()
+        };
+        let leads = leads.into_iter();
+        let leads = leads.flat_map(|replica| self.plan.simulated(&self.plan.cell_ranks(replica, 0, stage)));
+        leads.map(|rank| self.plan.sharing_group_of(rank, of_experts)).collect()
     }
 
     /// Bytes of a piece of the model on the wire, shares filled up.
-    fn padded_bytes(&self, rank: Rank, piece: Piece, width: u64) -> Bytes {
-        let shares = self.emitter.state().of(rank, piece).iter().filter_map(|slots| slots.share);
-        Bytes(shares.map(|share| share.elements).sum::<u64>() * u64::from(self.plan.sharers()) * width)
+    fn padded_bytes(&self, rank: Rank, piece: Piece, of_experts: bool, width: u64) -> Bytes {
+        let slots = self.emitter.state().of(rank, piece).iter();
+        let shares = slots.filter(|slots| self.travels(slots, of_experts)).filter_map(|slots| slots.share);
+        let sharers = u64::from(self.plan.sharers_of(of_experts));
+        Bytes(shares.map(|share| share.elements).sum::<u64>() * sharers * width)
     }
 
     fn label(&self, name: &'static str, stage: Stage) -> OpLabel {

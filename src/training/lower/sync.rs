@@ -25,7 +25,7 @@ impl Lowering<'_> {
             self.sum_over_groups(stage);
             return;
         }
-        if self.plan.splits_rows() {
+        if self.plan.sums_some_over_tensor() {
             self.sum_common_gradients(stage);
         }
         let reduces = self.plan.sync.action(self.step) == SyncAction::ReduceGradients;
@@ -37,7 +37,7 @@ impl Lowering<'_> {
         for bucket in self.buckets(stage, width).into_iter().skip(sent) {
             if self.packs() {
                 self.compress_bucket(stage, &bucket);
-            } else if self.plan.zero.shares() {
+            } else if self.shares(stage, &bucket) {
                 self.scatter_bucket(stage, &bucket);
             } else {
                 self.exchange_bucket(stage, &bucket, width, "reduce gradients", true);
@@ -56,7 +56,7 @@ impl Lowering<'_> {
             return;
         }
         let mut buckets = self.buckets(stage, ParameterBytes::of(self.plan).gradient());
-        if self.plan.splits_rows() {
+        if self.plan.sums_some_over_tensor() {
             // The last one waits for a sum over tensor ranks.
             buckets.pop();
         }
@@ -70,8 +70,22 @@ impl Lowering<'_> {
         }
     }
 
+    /// Whether replicas share the parameters of a bucket.
+    pub(super) fn shares(&self, stage: Stage, bucket: &Bucket) -> bool {
+        let first = self.plan.cell_ranks(0, 0, stage)[0];
+        let (piece, at) = bucket[0];
+        self.emitter.state().of(first, piece)[at].share.is_some()
+    }
+
+    /// Whether the parameters of a bucket are experts', which other replicas hold together.
+    pub(super) fn is_of_experts(&self, stage: Stage, bucket: &[(Piece, usize)]) -> bool {
+        let first = self.plan.cell_ranks(0, 0, stage)[0];
+        let (piece, at) = bucket[0];
+        self.emitter.state().of(first, piece)[at].parameter.of_experts
+    }
+
     /// Sums over tensor ranks the gradients of what they all hold whole: with split rows each has seen
-    /// its own rows only.
+    /// its own rows only, and of a router each has seen what its own part of the experts says.
     fn sum_common_gradients(&mut self, stage: Stage) {
         let label = OpLabel { name: "common gradients", stage: Some(stage), ..OpLabel::default() };
         let width = ParameterBytes::of(self.plan).gradient();
@@ -99,7 +113,8 @@ impl Lowering<'_> {
                 let state = self.emitter.state();
                 let held = self.emitter.parameters(rank, piece);
                 let common = held.iter().zip(state.of(rank, piece));
-                let common = common.filter(|(_, slots)| slots.parameter.is_replicated());
+                let plan = self.plan;
+                let common = common.filter(|(_, slots)| plan.sums_over_tensor(&slots.parameter));
                 buffers.extend(common.map(|(buffers, _)| buffers.gradient()));
             }
             parts.push(Part { rank, reads: buffers.clone(), writes: buffers });
@@ -119,23 +134,32 @@ impl Lowering<'_> {
         let mut bucket = Bucket::new();
         // What waits for a sum over tensor ranks at the end must not keep the others waiting.
         let mut late = Bucket::new();
-        let mut bytes = 0;
+        // Experts are held by other replicas together than the rest.
+        let mut experts = Bucket::new();
+        let (mut bytes, mut expert_bytes) = (0, 0);
         for index in self.plan.stages[stage].clone().rev() {
             let piece = self.pieces[index];
             for (position, slots) in self.emitter.state().of(first, piece).iter().enumerate() {
-                if self.plan.splits_rows() && slots.parameter.is_replicated() {
+                if self.plan.sums_over_tensor(&slots.parameter) {
                     late.push((piece, position));
-                    continue;
+                } else if slots.parameter.of_experts && self.plan.expert > 1 {
+                    experts.push((piece, position));
+                    expert_bytes += slots.elements * width;
+                } else {
+                    bucket.push((piece, position));
+                    bytes += slots.elements * width;
                 }
-                bucket.push((piece, position));
-                bytes += slots.elements * width;
+            }
+            if expert_bytes >= self.plan.bucket.get() {
+                buckets.push(std::mem::take(&mut experts));
+                expert_bytes = 0;
             }
             if bytes >= self.plan.bucket.get() {
                 buckets.push(std::mem::take(&mut bucket));
                 bytes = 0;
             }
         }
-        buckets.extend([bucket, late].into_iter().filter(|bucket| !bucket.is_empty()));
+        buckets.extend([bucket, experts, late].into_iter().filter(|bucket| !bucket.is_empty()));
         buckets
     }
 
@@ -149,12 +173,17 @@ impl Lowering<'_> {
         gradients: bool,
     ) {
         let tensor_ranks = if self.plan.folded { 1 } else { self.plan.mesh.tensor as usize };
-        for tensor in 0..tensor_ranks {
-            let group: Vec<Rank> = self
-                .plan
-                .copies()
-                .map(|(replica, copy)| self.plan.cell_ranks(replica, copy, stage)[tensor])
-                .collect();
+        // Of experts those replicas that hold the same ones.
+        let apart = if self.is_of_experts(stage, bucket) { self.plan.expert } else { 1 };
+        let apart = if self.plan.folded { (apart, 1) } else { (apart, apart) };
+        let groups = (0..tensor_ranks).flat_map(|tensor| (0..apart.1).map(move |holds| (tensor, holds)));
+        for (tensor, holds) in groups {
+            let copies = self.plan.copies().filter(|(replica, _)| replica % apart.0 == holds);
+            let group: Vec<Rank> =
+                copies.map(|(replica, copy)| self.plan.cell_ranks(replica, copy, stage)[tensor]).collect();
+            if group.len() == 1 {
+                continue;
+            }
             let parts: Vec<Part> = self
                 .plan
                 .simulated(&group)
@@ -202,7 +231,9 @@ impl Lowering<'_> {
             let width = ParameterBytes::of(self.plan).weight();
             for (stage, _) in self.plan.stages.enumerate() {
                 for bucket in self.buckets(stage, width) {
-                    self.gather_stepped(stage, &bucket);
+                    if self.shares(stage, &bucket) {
+                        self.gather_stepped(stage, &bucket);
+                    }
                 }
             }
         }
@@ -224,10 +255,11 @@ impl Lowering<'_> {
         let simulated: Vec<Rank> = self.plan.simulated_ranks().collect();
         let norms: BTreeMap<Rank, BufferId> =
             simulated.iter().map(|&rank| (rank, self.squared_norm(rank))).collect();
-        let sharers = self.plan.sharers();
-        for sharing in 0..mesh.data / sharers {
+        // Those that hold everything once between them.
+        let together = self.plan.sharers().max(self.plan.expert);
+        for sharing in 0..mesh.data / together {
             let group: Vec<Rank> =
-                mesh.all().filter(|&rank| mesh.coordinates(rank).data / sharers == sharing).collect();
+                mesh.all().filter(|&rank| mesh.coordinates(rank).data / together == sharing).collect();
             let members = self.plan.simulated(&group);
             if group.len() == 1 || members.is_empty() {
                 continue;
@@ -269,10 +301,16 @@ impl Lowering<'_> {
     }
 
     fn squared_norm(&mut self, rank: Rank) -> BufferId {
-        // What every tensor rank holds whole is counted by the first of them.
-        let first = self.plan.mesh.coordinates(rank).tensor == 0;
-        let counted =
-            self.gradients(rank, |slots| slots.copy == 0 && (first || !slots.parameter.is_replicated()));
+        // What every tensor rank holds whole is counted by the first of them, and what all of those hold that
+        // divide experts among them likewise.
+        let at = self.plan.mesh.coordinates(rank);
+        let first = at.tensor == 0;
+        let first_of_experts = at.data % self.plan.expert == 0;
+        let counted = self.gradients(rank, |slots| {
+            slots.copy == 0
+                && (first || !slots.parameter.is_replicated())
+                && (first_of_experts || slots.parameter.of_experts || slots.share.is_some())
+        });
         let elements = counted.iter().map(|&g| self.emitter.elements(g)).sum();
         let norm = self.emitter.bytes_buffer(rank, 1, 4, MemoryUse::Buffers);
         let kernel = kernels::elementwise(elements, 1, 0, 2, crate::hardware::Precision::F32);

@@ -13,12 +13,15 @@ mod waterfall;
 pub use chain::{Chain, Doing, OpKind, Stretch};
 pub use waterfall::{Cause, Fall};
 
+use std::sync::Arc;
+
 use crate::ids::StepIndex;
 use crate::network::links_of;
 use crate::program::Program;
-use crate::runtime::{Activities, CriticalPath, Dispatch, Machine, NoValues, Supposition};
-use crate::trace::{Activity, Deaf, Listener};
+use crate::runtime::{Activities, CriticalPath, Dispatch, Machine, Supposition};
+use crate::trace::{Activity, Deaf, Listener, Routed};
 use crate::training::lower::lower;
+use crate::training::routing::Supposed;
 use crate::training::state::State;
 use crate::training::{Setup, StepReport, TrainingFailure};
 use crate::units::{SimDuration, SimTime};
@@ -49,15 +52,19 @@ pub struct WhatIf {
     pub duration: SimDuration,
 }
 
-/// Explains a step that was run.
+/// Explains a step that was run, in which tokens went to experts as they `went`.
 ///
 /// # Errors
 /// As [`training::run`](crate::training::run) where the step cannot be run.
-pub fn explain(run: &Setup, report: &StepReport) -> Result<Explanation, TrainingFailure> {
+pub fn explain(
+    run: &Setup,
+    report: &StepReport,
+    went: &[Arc<Routed>],
+) -> Result<Explanation, TrainingFailure> {
     let state = State::new(run.plan);
     let program = lower(run.plan, &state, report.step).map_err(TrainingFailure::Deadlock)?;
     let start = SimTime::from_picos(report.end.picos() - report.duration.picos());
-    let mut again = Again { run, program: &program, step: report.step, start, known: Vec::new() };
+    let mut again = Again { run, program: &program, step: report.step, start, went, known: Vec::new() };
     let (actual, path) = again.explained()?;
     let waterfall = waterfall::waterfall(&mut again, actual)?;
     let what_ifs = what_ifs(&mut again)?;
@@ -104,6 +111,7 @@ struct Again<'a> {
     program: &'a Program,
     step: StepIndex,
     start: SimTime,
+    went: &'a [Arc<Routed>],
     known: Vec<(Otherwise, SimDuration)>,
 }
 
@@ -122,7 +130,7 @@ impl<'a> Again<'a> {
         otherwise: Otherwise,
         listener: &mut dyn Listener,
     ) -> Result<SimDuration, TrainingFailure> {
-        let ran = self.machine(otherwise).run(self.program, &mut NoValues, listener);
+        let ran = self.machine(otherwise).run(self.program, &mut self.routing(), listener);
         let length = ran.map_err(TrainingFailure::Stall)?.duration();
         self.known.push((otherwise, length));
         Ok(length)
@@ -131,10 +139,15 @@ impl<'a> Again<'a> {
     /// The step as it was, with the chain that decided its length.
     fn explained(&mut self) -> Result<(SimDuration, CriticalPath), TrainingFailure> {
         let mut machine = self.machine(Otherwise::ACTUAL);
-        let explained = machine.explain(self.program, &mut Deaf);
+        let explained = machine.explain(self.program, &mut self.routing(), &mut Deaf);
         let (outcome, path) = explained.map_err(TrainingFailure::Stall)?;
         self.known.push((Otherwise::ACTUAL, outcome.duration()));
         Ok((outcome.duration(), path))
+    }
+
+    /// Who sends tokens where they went.
+    fn routing(&self) -> Supposed<'a> {
+        Supposed::of(self.run.plan, self.step).as_they_went(self.went)
     }
 
     /// The machine at the moment when the step began.
