@@ -83,7 +83,8 @@ impl Counts {
     }
 
     fn busiest(&self) -> f64 {
-        let wanted: Vec<u64> = self.taken.iter().zip(&self.dropped).map(|(taken, dropped)| taken + dropped).collect();
+        let wanted: Vec<u64> =
+            self.taken.iter().zip(&self.dropped).map(|(taken, dropped)| taken + dropped).collect();
         let all: u64 = wanted.iter().sum();
         let most = wanted.iter().max().copied().unwrap_or(0);
         most as f64 * wanted.len() as f64 / (all as f64).max(1.0)

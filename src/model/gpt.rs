@@ -151,7 +151,15 @@ mod tests {
     /// Narayanan et al.'s formula with V/(12lh) and s/(6h), 72·B·s·l·h²: B=8 s=64 l=4 h=128 V=256.
     #[test]
     fn step_flops_are_megatrons_formula() {
-        let gpt = Gpt { layers: 4, hidden: 128, heads: 4, sequence: 64, vocabulary: 256, ffn_hidden: None, experts: None };
+        let gpt = Gpt {
+            layers: 4,
+            hidden: 128,
+            heads: 4,
+            sequence: 64,
+            vocabulary: 256,
+            ffn_hidden: None,
+            experts: None,
+        };
         let (b, s, l, h, v) = (8.0, 64.0, 4.0, 128.0, 256.0);
         let expected = 72.0 * b * s * l * h * h * (1.0 + s / (6.0 * h) + v / (12.0 * l * h));
         assert!((gpt.step_flops(8) - expected).abs() < 1.0, "{expected}");
@@ -160,7 +168,15 @@ mod tests {
     /// Kaplan's 12·l·h² for the blocks' matrices, plus 13·l·h biases and norms, embeddings and head.
     #[test]
     fn parameters_are_counted_once() {
-        let gpt = Gpt { layers: 4, hidden: 128, heads: 4, sequence: 64, vocabulary: 256, ffn_hidden: None, experts: None };
+        let gpt = Gpt {
+            layers: 4,
+            hidden: 128,
+            heads: 4,
+            sequence: 64,
+            vocabulary: 256,
+            ffn_hidden: None,
+            experts: None,
+        };
         let expected = 12 * 4 * 128 * 128 + 13 * 4 * 128 + (256 + 64) * 128 + 2 * 128 + 128 * 256;
         assert_eq!(crate::model::Model::Gpt(gpt).parameter_count(), expected);
     }

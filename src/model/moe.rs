@@ -106,7 +106,8 @@ fn hundredth() -> f64 {
 
 impl From<Keys> for Moe {
     fn from(keys: Keys) -> Self {
-        let Keys { layers, hidden, heads, sequence, vocabulary, experts, top_k, ffn, every, routing, .. } = keys;
+        let Keys { layers, hidden, heads, sequence, vocabulary, experts, top_k, ffn, every, routing, .. } =
+            keys;
         let Keys { capacity_factor: capacity, auxiliary_loss, .. } = keys;
         let experts = Experts { count: experts, top_k, capacity, auxiliary_loss, every, routing };
         Moe(Gpt { layers, hidden, heads, sequence, vocabulary, ffn_hidden: ffn, experts: Some(experts) })
@@ -213,8 +214,14 @@ mod tests {
     #[test]
     fn room_is_rounded_up_and_is_never_for_more_than_there_are() {
         let room = |factor: f64, tokens: u64| {
-            let experts =
-                Experts { count: 10, top_k: 1, capacity: Capacity::Factor(factor), auxiliary_loss: 0.0, every: 1, routing: Assumed::Even };
+            let experts = Experts {
+                count: 10,
+                top_k: 1,
+                capacity: Capacity::Factor(factor),
+                auxiliary_loss: 0.0,
+                every: 1,
+                routing: Assumed::Even,
+            };
             experts.room(tokens).unwrap()
         };
         assert_eq!([room(1.0, 10), room(1.1, 100), room(1.25, 10), room(100.0, 10)], [1, 11, 2, 10]);

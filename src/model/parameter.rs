@@ -196,7 +196,9 @@ mod tests {
             let whole: Vec<f32> = (0_u8..96).map(f32::from).collect();
             let held = (0..2).flat_map(|expert| (0..2).map(move |tensor| (expert, tensor)));
             let shards: Vec<Vec<f32>> = held
-                .map(|(expert, tensor)| parameter.shard(&whole, Held { tensor, tensors: 2, expert, experts: 2 }))
+                .map(|(expert, tensor)| {
+                    parameter.shard(&whole, Held { tensor, tensors: 2, expert, experts: 2 })
+                })
                 .collect();
             assert!(shards.iter().all(|shard| shard.len() as u64 == parameter.shard_elements(2, 2)));
             assert_eq!(parameter.whole(&shards, 2), whole);
@@ -216,7 +218,8 @@ mod tests {
         for split in [Split::Rows, Split::Columns { groups: 1 }, Split::Columns { groups: 2 }] {
             let parameter = Parameter::matrix("w", 4, 8, split, 0.02);
             let whole: Vec<f32> = (0_u8..32).map(f32::from).collect();
-            let mut all: Vec<f32> = (0..4).flat_map(|rank| parameter.shard(&whole, tensor(rank, 4))).collect();
+            let mut all: Vec<f32> =
+                (0..4).flat_map(|rank| parameter.shard(&whole, tensor(rank, 4))).collect();
             all.sort_by(f32::total_cmp);
             assert_eq!(all, whole);
             let shards: Vec<Vec<f32>> = (0..4).map(|rank| parameter.shard(&whole, tensor(rank, 4))).collect();

@@ -70,7 +70,8 @@ impl Decisions {
         let (routing, routed) = (&program.routings()[sizes.routing], self.of(sizes.routing));
         let members = given.len();
         let rows = |from: usize, to: usize| {
-            let rows = if sizes.back { routing.sent(&routed, to, from) } else { routing.sent(&routed, from, to) };
+            let rows =
+                if sizes.back { routing.sent(&routed, to, from) } else { routing.sent(&routed, from, to) };
             rows as usize
         };
         let width = given.iter().map(|numbers| numbers.len()).sum::<usize>()

@@ -30,7 +30,13 @@ impl Memory {
         }
     }
 
-    pub(super) fn allocate(&mut self, buffer: &Buffer, size: Bytes, now: SimTime, listener: &mut dyn Listener) {
+    pub(super) fn allocate(
+        &mut self,
+        buffer: &Buffer,
+        size: Bytes,
+        now: SimTime,
+        listener: &mut dyn Listener,
+    ) {
         let bytes = &mut self.in_use[buffer.rank][buffer.usage as usize];
         *bytes += size;
         listener.memory(MemoryChange { rank: buffer.rank, at: now, usage: buffer.usage, now: *bytes });

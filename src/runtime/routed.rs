@@ -17,7 +17,12 @@ impl Known {
         Known(IdVec::filled(None, program.routings().len()))
     }
 
-    fn of(&mut self, program: &Program, routing: RoutingId, interpreter: &mut dyn Interpreter) -> Arc<Routed> {
+    fn of(
+        &mut self,
+        program: &Program,
+        routing: RoutingId,
+        interpreter: &mut dyn Interpreter,
+    ) -> Arc<Routed> {
         self.0[routing].get_or_insert_with(|| interpreter.routed(program, routing)).clone()
     }
 
@@ -42,7 +47,8 @@ impl Known {
         interpreter: &mut dyn Interpreter,
     ) -> Bytes {
         let Some(sizes) = &exchange.routed else { return exchange.plan.bytes_of(id, exchange.bytes) };
-        let (routing, routed) = (&program.routings()[sizes.routing], self.of(program, sizes.routing, interpreter));
+        let (routing, routed) =
+            (&program.routings()[sizes.routing], self.of(program, sizes.routing, interpreter));
         let rows = sizes.blocks[Id::index(id)].iter().map(|block| {
             let (from, to) = (block.from.index(), block.to.index());
             if sizes.back { routing.sent(&routed, to, from) } else { routing.sent(&routed, from, to) }
@@ -60,7 +66,8 @@ impl Known {
     ) -> Bytes {
         let Some(sizes) = &exchange.routed else { return exchange.bytes };
         let member = exchange.participants.iter().position(|part| part.op == op).expect("a member's op");
-        let (routing, routed) = (&program.routings()[sizes.routing], self.of(program, sizes.routing, interpreter));
+        let (routing, routed) =
+            (&program.routings()[sizes.routing], self.of(program, sizes.routing, interpreter));
         let rows = if sizes.back {
             routing.arrived(&routed, member).0
         } else {
@@ -70,7 +77,12 @@ impl Known {
     }
 
     /// Tells how every routing of the program came out.
-    pub(super) fn tell(&mut self, program: &Program, interpreter: &mut dyn Interpreter, listener: &mut dyn Listener) {
+    pub(super) fn tell(
+        &mut self,
+        program: &Program,
+        interpreter: &mut dyn Interpreter,
+        listener: &mut dyn Listener,
+    ) {
         for routing in program.routings().ids() {
             let routed = self.of(program, routing, interpreter);
             listener.routed(program.routings()[routing].label.layer, &routed);

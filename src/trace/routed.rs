@@ -99,7 +99,10 @@ mod tests {
     #[test]
     fn what_is_sent_arrives_or_is_dropped() {
         let routed = Routed::of(2, 4, &[1, 0, 2, 5, 0, 3, 1, 1], Some(2));
-        assert_eq!([routed.sent(0, 0), routed.sent(0, 1), routed.sent(1, 0), routed.sent(1, 1)], [1, 4, 2, 2]);
+        assert_eq!(
+            [routed.sent(0, 0), routed.sent(0, 1), routed.sent(1, 0), routed.sent(1, 1)],
+            [1, 4, 2, 2]
+        );
         assert_eq!([routed.arrived(0), routed.arrived(1), routed.busiest(1)], [3, 6, 3]);
         assert_eq!(routed.by_expert().collect::<Vec<_>>(), [1, 2, 3, 3]);
         assert_eq!(routed.dropped_by_expert().collect::<Vec<_>>(), [0, 1, 0, 3]);

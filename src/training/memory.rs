@@ -56,7 +56,9 @@ pub fn tightest(setup: &Setup) -> Result<Tightest, TrainingFailure> {
     let mut machine = Machine::new(&plan.topology, plan.placement.clone(), setup.compute, network);
     machine.hand_over(plan.software.dispatch());
     let mut peaks = Peaks::default();
-    let ran = machine.run(&program, &mut Supposed::of(plan, StepIndex(0)), &mut peaks).map_err(TrainingFailure::Stall)?;
+    let ran = machine
+        .run(&program, &mut Supposed::of(plan, StepIndex(0)), &mut peaks)
+        .map_err(TrainingFailure::Stall)?;
     let device = |rank: Rank| &plan.topology.devices()[plan.placement[rank]];
     let room = |rank: Rank, peak: &Peak| {
         i128::from(device(rank).spec.memory.capacity.get()) - i128::from(peak.total().get())

@@ -284,9 +284,7 @@ impl TrainingPlan {
     /// Whether the gradient of a parameter that tensor ranks hold whole is the sum of what each has seen: of its
     /// own rows only, or of its own part of the experts.
     pub fn sums_over_tensor(&self, parameter: &Parameter) -> bool {
-        self.mesh.tensor > 1
-            && parameter.is_replicated()
-            && (self.splits_rows() || parameter.seen_in_part)
+        self.mesh.tensor > 1 && parameter.is_replicated() && (self.splits_rows() || parameter.seen_in_part)
     }
 
     /// Whether there is any such parameter.

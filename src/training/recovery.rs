@@ -214,7 +214,8 @@ impl<'s> Leg<'s> {
         let program = self.programs.of(&self.plan, &self.state, step)?;
         setup.disturbances.disturb(&mut self.machine, step, &program);
         let mut listener = Until { moment: failures.next(&self.plan), listener: observer.listener(step) };
-        let ran = time_step(&self.plan, &mut self.machine, &program, step, values.as_deref_mut(), &mut listener)?;
+        let ran =
+            time_step(&self.plan, &mut self.machine, &program, step, values.as_deref_mut(), &mut listener)?;
         if let Some(failure) = failures.within(&self.plan, ran.end) {
             return Ok(Stepped::Failed(failure));
         }

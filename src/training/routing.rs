@@ -54,7 +54,8 @@ impl<'a> Supposed<'a> {
     fn zipf(&self, routing: &Routing, exponent: f64) -> Vec<f64> {
         let layer = routing.label.layer.map_or(0, |layer| layer.0);
         let mut stream = self.seed.stream(&format!("favourite experts of layer {layer}"));
-        let mut chances: Vec<f64> = (1..=routing.experts).map(|rank| f64::from(rank).powf(-exponent)).collect();
+        let mut chances: Vec<f64> =
+            (1..=routing.experts).map(|rank| f64::from(rank).powf(-exponent)).collect();
         // Fisher and Yates.
         for at in (1..chances.len()).rev() {
             chances.swap(at, stream.random_range(0..=at));

@@ -227,9 +227,10 @@ impl State {
         let mut slot = |elements: u64, bytes: u64, usage| {
             self.slots.push(Slot { rank, elements, bytes: Bytes(elements * bytes), usage })
         };
-        let weight = (!zero.shares_weights() || !shares).then(|| slot(elements, widths.weight, MemoryUse::Parameters));
-        let gradient =
-            (!zero.shares_gradients() || !shares).then(|| slot(elements, widths.gradient, MemoryUse::Gradients));
+        let weight =
+            (!zero.shares_weights() || !shares).then(|| slot(elements, widths.weight, MemoryUse::Parameters));
+        let gradient = (!zero.shares_gradients() || !shares)
+            .then(|| slot(elements, widths.gradient, MemoryUse::Gradients));
         let share = shares.then(|| Share {
             elements: piece,
             // Where the weights are held whole, the share is a view of them (or the master copy, which

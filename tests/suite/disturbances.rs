@@ -47,7 +47,7 @@ fn run(scenario: &Scenario) -> Result<(TrainingRecord, Option<Weights>), Trainin
 
 fn explained(scenario: &Scenario) -> (Explanation, TrainingRecord) {
     let (record, _) = run(scenario).unwrap();
-    (explain(&setup(scenario), &record.steps[record.steps.len() - 1]).unwrap(), record)
+    (explain(&setup(scenario), &record.steps[record.steps.len() - 1], &[]).unwrap(), record)
 }
 
 /// The same step is explained that was run; the chain has no gaps; the falls sum to the step.
@@ -101,7 +101,7 @@ fn stragglers_change_times_and_no_numbers() {
     assert!(durations(&record, 1) > durations(&plain, 1));
     assert!(near(durations(&record, 2), durations(&plain, 2)));
     assert_eq!(weights, plain_weights);
-    let explanation = explain(&setup(&slow), &record.steps[1]).unwrap();
+    let explanation = explain(&setup(&slow), &record.steps[1], &[]).unwrap();
     let undisturbed = explanation.what_ifs.iter().find(|what| what.key == "undisturbed").unwrap();
     assert!(near(undisturbed.duration, durations(&plain, 1)));
 }

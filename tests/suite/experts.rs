@@ -93,9 +93,8 @@ fn splits() -> impl Strategy<Value = (usize, Vec<String>)> {
     const RECOMPUTE: &[&str] = &["none", "selective", "full", "{blocks: 1}"];
     const COLLECTIVES: &[&str] = &["ring", "direct", "pairwise", "hierarchical"];
     (
-        (powers(3), powers(1), powers(2), powers(2)).prop_filter("sixteen ranks", |(d, p, t, e)| {
-            d * p * t <= 16 && d % e == 0 && d * p * t > 1
-        }),
+        (powers(3), powers(1), powers(2), powers(2))
+            .prop_filter("sixteen ranks", |(d, p, t, e)| d * p * t <= 16 && d % e == 0 && d * p * t > 1),
         proptest::sample::select(SCHEDULES),
         proptest::sample::select(ZERO),
         proptest::sample::select(RECOMPUTE),
@@ -104,22 +103,33 @@ fn splits() -> impl Strategy<Value = (usize, Vec<String>)> {
         proptest::sample::select(&["1 KiB", "25 MiB"][..]),
         0..MODELS.len(),
     )
-        .prop_map(|((data, pipeline, tensor, expert), schedule, zero, recompute, collective, rows, bucket, kind)| {
-            let changes = vec![
-                model(MODELS[kind]),
-                format!("parallel.data={data}"),
-                format!("parallel.expert={expert}"),
-                format!("parallel.pipeline={pipeline}"),
-                format!("parallel.tensor={tensor}"),
-                format!("parallel.schedule={schedule}"),
-                format!("parallel.zero={zero}"),
-                format!("parallel.collective={collective}"),
-                format!("parallel.sequence_parallel={rows}"),
-                format!("recompute={recompute}"),
-                format!("training.bucket={bucket}"),
-            ];
-            (kind, changes)
-        })
+        .prop_map(
+            |(
+                (data, pipeline, tensor, expert),
+                schedule,
+                zero,
+                recompute,
+                collective,
+                rows,
+                bucket,
+                kind,
+            )| {
+                let changes = vec![
+                    model(MODELS[kind]),
+                    format!("parallel.data={data}"),
+                    format!("parallel.expert={expert}"),
+                    format!("parallel.pipeline={pipeline}"),
+                    format!("parallel.tensor={tensor}"),
+                    format!("parallel.schedule={schedule}"),
+                    format!("parallel.zero={zero}"),
+                    format!("parallel.collective={collective}"),
+                    format!("parallel.sequence_parallel={rows}"),
+                    format!("recompute={recompute}"),
+                    format!("training.bucket={bucket}"),
+                ];
+                (kind, changes)
+            },
+        )
 }
 
 proptest! {
@@ -207,9 +217,11 @@ fn step(scenario: &TrainingScenario, change: impl Fn(&str, &mut Vec<f32>)) -> St
 fn experts_agree_with_jax() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/jax/experts.json");
     let reference: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let numbers = |value: &Value| value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect::<Vec<_>>();
+    let numbers =
+        |value: &Value| value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect::<Vec<_>>();
     for case in reference["cases"].as_array().unwrap() {
-        let factor = case["capacity_factor"].as_f64().map_or("dropless".to_owned(), |factor| factor.to_string());
+        let factor =
+            case["capacity_factor"].as_f64().map_or("dropless".to_owned(), |factor| factor.to_string());
         let model = format!(
             "model={{moe: {{layers: 2, hidden: 16, heads: 2, sequence: 8, vocabulary: 256, ffn: 24, experts: 4, \
              auxiliary_loss: 0.5, top_k: {}, capacity_factor: {factor}, every: {}}}}}",
@@ -229,8 +241,16 @@ fn experts_agree_with_jax() {
             let ran = steps(&small(&changes).unwrap(), 3, |_, _| ());
             let (losses, balances) = (numbers(&case["losses"]), numbers(&case["balances"]));
             for (at, step) in ran.iter().enumerate() {
-                assert!((step.entropy - losses[at]).abs() < 1e-5 * losses[at], "{what}: loss {at} is {}", step.entropy);
-                assert!((step.balance - balances[at]).abs() < 1e-5 * balances[at], "{what}: {}", step.balance);
+                assert!(
+                    (step.entropy - losses[at]).abs() < 1e-5 * losses[at],
+                    "{what}: loss {at} is {}",
+                    step.entropy
+                );
+                assert!(
+                    (step.balance - balances[at]).abs() < 1e-5 * balances[at],
+                    "{what}: {}",
+                    step.balance
+                );
                 let dropped: u64 = step.went.iter().flat_map(|went| went.dropped_by_expert()).sum();
                 assert_eq!(dropped, case["dropped"][at].as_u64().unwrap(), "{what}");
             }
@@ -245,7 +265,10 @@ fn experts_agree_with_jax() {
                 let (places, slopes) = (about["places"].as_array().unwrap(), numbers(&about["gradients"]));
                 for (place, slope) in places.iter().zip(&slopes) {
                     let found = f64::from(gradient[place.as_u64().unwrap() as usize]);
-                    assert!((found - slope).abs() < 2e-5 * slopes[0].abs(), "{what}, {name}: {found}, not {slope}");
+                    assert!(
+                        (found - slope).abs() < 2e-5 * slopes[0].abs(),
+                        "{what}, {name}: {found}, not {slope}"
+                    );
                 }
             }
         }
@@ -263,7 +286,8 @@ fn gradients_are_the_slopes_of_the_whole_loss() {
         ("top_k: 2, capacity_factor: 0.75", ["parallel.data=4", "parallel.expert=2"]),
         ("top_k: 1, capacity_factor: 1.0", ["parallel.data=4", "parallel.expert=4"]),
     ] {
-        let changes = strings(&[&model(more), "training.global_batch=4", mesh[0], mesh[1], "parallel.tensor=2"]);
+        let changes =
+            strings(&[&model(more), "training.global_batch=4", mesh[0], mesh[1], "parallel.tensor=2"]);
         let scenario = small(&changes).unwrap();
         let at_start = step(&scenario, |_, _| ());
         for (parameter, gradient) in &at_start.gradients {
@@ -279,7 +303,9 @@ fn gradients_are_the_slopes_of_the_whole_loss() {
                 })
             };
             let (above, below) = (moved(1.0), moved(-1.0));
-            let counts = |step: &Step| step.went.iter().map(|went| went.by_expert().collect()).collect::<Vec<Vec<_>>>();
+            let counts = |step: &Step| {
+                step.went.iter().map(|went| went.by_expert().collect()).collect::<Vec<Vec<_>>>()
+            };
             if counts(&above) != counts(&at_start) || counts(&below) != counts(&at_start) {
                 continue;
             }
@@ -305,7 +331,10 @@ fn record(scenario: &TrainingScenario, computed: bool) -> TrainingRecord {
 /// Payload that crossed for experts in the step that was kept whole.
 fn expert_bytes(record: &TrainingRecord) -> u64 {
     let carried = record.shown.as_ref().unwrap().recording.carried.iter();
-    carried.filter(|carried| carried.activity == Activity::ExpertComm).map(|carried| carried.bytes.get()).sum()
+    carried
+        .filter(|carried| carried.activity == Activity::ExpertComm)
+        .map(|carried| carried.bytes.get())
+        .sum()
 }
 
 /// With a capacity every rank sends E·C rows of h numbers four times for each layer and micro-batch, of which it
@@ -350,7 +379,8 @@ fn tokens_are_conserved() {
         assert_eq!(dropped > 0, factor != "dropless", "{factor}: {dropped} dropped");
         if let Some(room) = plan.model.experts().unwrap().room(8) {
             let most = record.routed.iter().flat_map(|step| &step.went);
-            let most = most.flat_map(|went| (0..4).flat_map(move |from| (0..4).map(move |to| went.kept(from, to))));
+            let most =
+                most.flat_map(|went| (0..4).flat_map(move |from| (0..4).map(move |to| went.kept(from, to))));
             assert!(most.max().unwrap() as u64 <= room);
         }
     }
@@ -409,7 +439,8 @@ fn the_auxiliary_loss_balances() {
             "training.evaluate_every=0",
             "parallel.tensor=1",
         ];
-        let scenario = scenario("gpt_moe", &changes).unwrap_or_else(|mistakes| panic!("{}", mistakes.render()));
+        let scenario =
+            scenario("gpt_moe", &changes).unwrap_or_else(|mistakes| panic!("{}", mistakes.render()));
         let used = ExpertUse::of(&record(&scenario, true), &scenario.plan).unwrap();
         let last = |values: &[f64]| values[40..].iter().sum::<f64>() / 20.0;
         (last(&used.busiest), last(used.balance.as_ref().unwrap()))
@@ -431,7 +462,13 @@ fn even_experts_fold() {
             let used = ExpertUse::of(&record, &scenario.plan).unwrap();
             let total = used.taken.iter().chain(&used.dropped).sum::<u64>();
             let memory = record.memory.as_ref().unwrap().fullest().1.total;
-            (scenario.plan.folded, record.steps[0].duration, memory, record.traffic.by_collective().clone(), total)
+            (
+                scenario.plan.folded,
+                record.steps[0].duration,
+                memory,
+                record.traffic.by_collective().clone(),
+                total,
+            )
         };
         let (folded, full) = (run("auto"), run("never"));
         assert!(folded.0 && !full.0);
@@ -450,7 +487,9 @@ fn experts_are_held_once_by_their_group() {
         let scenario = small(&changes).unwrap();
         let state = scenario.state();
         let of_rank = state.slots().iter().filter(|slot| slot.rank.0 == 0);
-        let of = |usage| of_rank.clone().filter(|slot| slot.usage == usage).map(|slot| slot.bytes.get()).sum::<u64>();
+        let of = |usage| {
+            of_rank.clone().filter(|slot| slot.usage == usage).map(|slot| slot.bytes.get()).sum::<u64>()
+        };
         (of(MemoryUse::Parameters), of(MemoryUse::Optimizer), scenario.plan.model.parameter_count())
     };
     let experts = 4 * 4 * 2 * 16 * 32;
@@ -471,7 +510,8 @@ fn every_algorithm_carries_blocks_of_every_size() {
     let group: Vec<_> = topology.devices().ids().take(16).collect();
     for name in AlgorithmSpec::NAMES {
         let algorithm = AlgorithmSpec::from_name(name).unwrap();
-        let call = Collective { kind: CollectiveKind::AllToAll, bytes: Bytes(1 << 20), group: group.clone().into() };
+        let call =
+            Collective { kind: CollectiveKind::AllToAll, bytes: Bytes(1 << 20), group: group.clone().into() };
         if algorithm.admits(&call, topology).is_err() {
             continue;
         }
@@ -498,8 +538,14 @@ fn what_does_not_go_together_is_refused() {
         (vec!["model.moe.routing={zipf: -1}"], "the exponent of Zipf's law"),
         (vec!["parallel.sync={parameter_averaging: {every: 2}}"], "replicas that divide experts step as one"),
         (vec!["parallel.compression=int8"], "gradients of experts that replicas divide are not compressed"),
-        (vec!["parallel.zero={stage: 1, group: 2}"], "groups of replicas that share are not combined with experts"),
-        (vec!["model={gpt: {layers: 4, hidden: 16, heads: 2, sequence: 8, vocabulary: 256}}"], "this model has no experts"),
+        (
+            vec!["parallel.zero={stage: 1, group: 2}"],
+            "groups of replicas that share are not combined with experts",
+        ),
+        (
+            vec!["model={gpt: {layers: 4, hidden: 16, heads: 2, sequence: 8, vocabulary: 256}}"],
+            "this model has no experts",
+        ),
     ] {
         let said = scenario("gpt_moe", &changes).unwrap_err().render();
         assert!(said.contains(sentence), "{changes:?}: {said}");

@@ -50,7 +50,11 @@ pub fn resolve(file: PlanFile, locations: &Locations) -> Result<PlanScenario, Di
     check.model(&file.model);
     if file.model.experts().is_some() {
         let why = "a plan does not divide experts over replicas yet";
-        check.wrong("model.moe", why, "`trainyard compare W.yaml --vary parallel.expert=1,2,4` sets some side by side");
+        check.wrong(
+            "model.moe",
+            why,
+            "`trainyard compare W.yaml --vary parallel.expert=1,2,4` sets some side by side",
+        );
     }
     check.plan_numbers(&file);
     check.plan_space(&file);

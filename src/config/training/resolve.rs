@@ -312,7 +312,11 @@ impl Check<'_> {
         }
         if matches!(capacity, Capacity::Factor(factor) if !(factor > 0.0 && factor.is_finite())) {
             let why = "a capacity factor is a positive number";
-            self.wrong("model.moe.capacity_factor", why, "GShard takes 2, Switch Transformers 1.25; or `dropless`");
+            self.wrong(
+                "model.moe.capacity_factor",
+                why,
+                "GShard takes 2, Switch Transformers 1.25; or `dropless`",
+            );
         }
         if !(auxiliary_loss >= 0.0 && auxiliary_loss.is_finite()) {
             let why = "the coefficient of the load-balancing loss is a number from nought up";
@@ -334,12 +338,17 @@ impl Check<'_> {
         }
         let Some(experts) = file.model.experts() else {
             if expert > 1 {
-                self.wrong(key, "this model has no experts to divide", "use `model: {moe: …}`, or `expert: 1`");
+                self.wrong(
+                    key,
+                    "this model has no experts to divide",
+                    "use `model: {moe: …}`, or `expert: 1`",
+                );
             }
             return;
         };
         if parallel.sync.server().is_some() {
-            let why = "workers of parameter servers go on by themselves, and experts are gone through together";
+            let why =
+                "workers of parameter servers go on by themselves, and experts are gone through together";
             self.wrong("parallel.sync", why, "use `sync: all_reduce`");
         }
         let tokens = training_rows(file);
@@ -349,14 +358,16 @@ impl Check<'_> {
         }
         if file.numeric && experts.routing != Assumed::Even {
             self.notes.push(
-                "tokens go where the router sends them: `routing` holds only where nothing is computed".to_owned(),
+                "tokens go where the router sends them: `routing` holds only where nothing is computed"
+                    .to_owned(),
             );
         }
         if expert == 1 {
             return;
         }
         if !data.is_multiple_of(expert) {
-            let why = format!("{expert} neighbours that hold the experts together do not divide {data} replicas");
+            let why =
+                format!("{expert} neighbours that hold the experts together do not divide {data} replicas");
             self.wrong(key, why, &format!("these would: {}", divisors(u64::from(data))));
         }
         if !experts.count.is_multiple_of(u64::from(expert)) {
@@ -364,7 +375,10 @@ impl Check<'_> {
             self.wrong(key, why, &format!("these would: {}", divisors(experts.count)));
         }
         if parallel.sync.name() != "all_reduce" && parallel.sync.server().is_none() {
-            let why = format!("replicas that divide experts step as one, which `{}` does not", parallel.sync.name());
+            let why = format!(
+                "replicas that divide experts step as one, which `{}` does not",
+                parallel.sync.name()
+            );
             self.wrong("parallel.sync", why, "use `sync: all_reduce`, or `expert: 1`");
         }
         if parallel.compression.name() != "none" {

@@ -39,7 +39,13 @@ impl Router {
     /// that are sent, expert by expert in the order of rows.
     ///
     /// logits: (N, E)   gates, choices, places: (N, K)
-    pub fn forward<T: Real>(self, logits: &[T], gates: &mut [T], choices: &mut [T], places: &mut [T]) -> Decided {
+    pub fn forward<T: Real>(
+        self,
+        logits: &[T],
+        gates: &mut [T],
+        choices: &mut [T],
+        places: &mut [T],
+    ) -> Decided {
         let rows = logits.len() / self.experts;
         let mut chosen = vec![0_u32; self.experts];
         let mut mean = vec![0.0; self.experts];
@@ -63,7 +69,8 @@ impl Router {
         self.place(&chosen, choices, places);
         let choices = (rows * self.top_k) as f64;
         let shares = chosen.iter().map(|&count| f64::from(count) / choices);
-        let imbalance = self.experts as f64 * shares.zip(&mean).map(|(share, mean)| share * mean).sum::<f64>();
+        let imbalance =
+            self.experts as f64 * shares.zip(&mean).map(|(share, mean)| share * mean).sum::<f64>();
         Decided { chosen, imbalance }
     }
 
@@ -375,7 +382,8 @@ mod tests {
     fn the_gradient_of_the_router_is_its_slope() {
         for top_k in [1, 2, 3] {
             let router = router(top_k, None);
-            let (logits, dgates) = (draw::<f64>("logits", ROWS * EXPERTS), draw::<f64>("dgates", ROWS * top_k));
+            let (logits, dgates) =
+                (draw::<f64>("logits", ROWS * EXPERTS), draw::<f64>("dgates", ROWS * top_k));
             let found = decide(router, &logits);
             let balance = 0.7;
             let mut dlogits = vec![f64::NAN; logits.len()];

@@ -103,7 +103,8 @@ pub(super) fn balance(used: &ExpertUse) -> Option<Svg> {
     if used.busiest.len() < 2 {
         return None;
     }
-    let points = |values: &[f64]| -> Vec<(f64, f64)> { (1..).map(f64::from).zip(values.iter().copied()).collect() };
+    let points =
+        |values: &[f64]| -> Vec<(f64, f64)> { (1..).map(f64::from).zip(values.iter().copied()).collect() };
     let mut series = vec![Line::new("busiest expert over the mean", points(&used.busiest))];
     series.extend(used.balance.as_ref().map(|balance| Line::new("load-balancing loss", points(balance))));
     let chart = LineChart {

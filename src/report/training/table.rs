@@ -105,7 +105,8 @@ pub fn describe(plan: &TrainingPlan, notes: &[String]) -> String {
     ];
     if let Some(experts) = plan.model.experts() {
         let each = experts.count / u64::from(plan.expert);
-        let held = format!("{} a layer, {each} on each of {} neighbours along data", experts.count, plan.expert);
+        let held =
+            format!("{} a layer, {each} on each of {} neighbours along data", experts.count, plan.expert);
         rows.insert(2, ("experts".to_owned(), held));
     }
     for (stage, pieces) in plan.stages.enumerate() {

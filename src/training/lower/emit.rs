@@ -9,9 +9,7 @@ use std::sync::Arc;
 use crate::collective::{AlgorithmSpec, Block, Collective, CollectiveKind, CommPlan, Member, blocks};
 use crate::compute::Kernel;
 use crate::hardware::Precision;
-use crate::ids::{
-    BufferId, CollectiveId, DeviceId, IdVec, MicroBatch, OpId, Rank, RoutingId, SlotId, Stage,
-};
+use crate::ids::{BufferId, CollectiveId, DeviceId, IdVec, MicroBatch, OpId, Rank, RoutingId, SlotId, Stage};
 use crate::model::Piece;
 use crate::program::{
     Arrivals, ArrivalsAt, Builder, ExchangeSpec, Folded, Formula, InstructionSpec, OpLabel, OpSpec, Part,

@@ -306,9 +306,8 @@ impl Lowering<'_> {
         let mut dn = Vec::new();
         for (((cell, d_sent), beside), saved) in cells.iter().zip(&d_sent).zip(&through_router).zip(saved) {
             let ranks = cell.ranks.iter().zip(d_sent).zip(beside).zip(saved);
-            let here = ranks.map(|(((&rank, &d), &beside), keep)| {
-                self.permute_backward(rank, d, beside, keep, &sizes)
-            });
+            let here = ranks
+                .map(|(((&rank, &d), &beside), keep)| self.permute_backward(rank, d, beside, keep, &sizes));
             dn.push(here.collect::<PerRank>());
         }
         dn
@@ -325,8 +324,7 @@ impl Lowering<'_> {
         let (mut d_back, mut dgates) = (PerRank::new(), PerRank::new());
         for ((&rank, &dp), keep) in cell.ranks.iter().zip(dp).zip(saved) {
             let d = self.emitter.activation(rank, rows * hidden);
-            let gates =
-                self.emitter.bytes_buffer(rank, tokens * experts.top_k, 4, MemoryUse::Activations);
+            let gates = self.emitter.bytes_buffer(rank, tokens * experts.top_k, 4, MemoryUse::Activations);
             let formula = Formula::CombineInput { width: hidden as u32 };
             let kernel = kernels::elementwise(rows * hidden, 2, 1, 3, self.plan.precision);
             let reads = [dp, keep.back, keep.gates, keep.places];
@@ -352,16 +350,12 @@ impl Lowering<'_> {
         for (index, &rank) in cell.ranks.iter().enumerate() {
             let keep = &saved[index];
             let router = [self.emitter.parameters(rank, piece)[block::ROUTER]];
-            let dlogits =
-                self.emitter.bytes_buffer(rank, tokens * experts.count, 4, MemoryUse::Activations);
+            let dlogits = self.emitter.bytes_buffer(rank, tokens * experts.count, 4, MemoryUse::Activations);
             // Every tensor rank knows the whole of it, and it counts once.
             let first = self.plan.mesh.coordinates(rank).tensor == 0;
             let balance = if first { experts.auxiliary_loss as f32 * self.loss_scale() } else { 0.0 };
-            let formula = Formula::RouteInput {
-                experts: experts.count as u32,
-                top_k: experts.top_k as u32,
-                balance,
-            };
+            let formula =
+                Formula::RouteInput { experts: experts.count as u32, top_k: experts.top_k as u32, balance };
             let kernel = kernels::router(tokens, experts.count, true);
             let reads = [dgates[index], keep.logits, keep.gates, keep.choices];
             self.emitter.run(rank, formula, kernel, &reads, &[dlogits], &[]);
@@ -382,7 +376,8 @@ impl Lowering<'_> {
         let Sizes { hidden, own, rows, .. } = *sizes;
         let w = self.emitter.parameters(rank, piece);
         let (arrivals, precision) = (keep.arrivals, self.plan.precision);
-        let dh = self.grouped_backward(rank, w[block::DOWN], [d_made, keep.h], arrivals, (own, hidden), sizes);
+        let dh =
+            self.grouped_backward(rank, w[block::DOWN], [d_made, keep.h], arrivals, (own, hidden), sizes);
         let da = self.emitter.arriving(rank, rows * own, arrivals);
         let kernel = kernels::elementwise(rows * own, 2, 1, kernels::GELU_FLOPS, precision);
         self.by_arrivals(rank, arrivals, spec(Formula::GeluInput, kernel, &[dh, keep.a], &[da], &[]));

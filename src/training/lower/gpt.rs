@@ -236,7 +236,8 @@ impl Lowering<'_> {
         let (mut attention, mut experts) = (Vec::new(), Vec::new());
         for saved in saved {
             let Saved::Block(saved) = saved else { unreachable!("a block keeps what a block keeps") };
-            let BlockSaved { attention: of_attention, mlp: AfterAttention::Experts(of_experts) } = *saved else {
+            let BlockSaved { attention: of_attention, mlp: AfterAttention::Experts(of_experts) } = *saved
+            else {
                 unreachable!("a block with experts")
             };
             attention.push(of_attention);
@@ -266,7 +267,9 @@ impl Lowering<'_> {
         dx: PerRank,
         saved: &BlockSaved,
     ) -> PerRank {
-        let AfterAttention::Mlp(mlp) = &saved.mlp else { unreachable!("replicas go through experts together") };
+        let AfterAttention::Mlp(mlp) = &saved.mlp else {
+            unreachable!("replicas go through experts together")
+        };
         let dx = self.mlp_backward(cell, piece, dx, mlp);
         self.attention_backward(cell, piece, dx, &saved.attention)
     }
@@ -586,7 +589,13 @@ impl Lowering<'_> {
     }
 
     /// A norm on every rank of a cell, with the parameters that begin at `first`.
-    pub(super) fn norms_forward(&mut self, cell: &Cell, piece: Piece, first: usize, x: &PerRank) -> Vec<NormSaved> {
+    pub(super) fn norms_forward(
+        &mut self,
+        cell: &Cell,
+        piece: Piece,
+        first: usize,
+        x: &PerRank,
+    ) -> Vec<NormSaved> {
         let mut norms = Vec::new();
         for (index, &rank) in cell.ranks.iter().enumerate() {
             let w = self.emitter.parameters(rank, piece);
